@@ -1,0 +1,143 @@
+//! The case a scenario's code runs in: its name, seed, folder and the things to undo afterwards.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::Error;
+use crate::param::Environment;
+use crate::seed::Seed;
+
+/// A handle on the running case; clones share it. It is also a parameter: `case: Case`.
+#[derive(Clone)]
+pub struct Case(Arc<Inner>);
+
+struct Inner {
+    facts: Facts,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    closers: Vec<Closer>,
+    folder_made: bool,
+    leases: u64,
+}
+
+/// What the executor tells a case about itself.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// `module::scenario[axis=label,..]`.
+    pub name: String,
+    /// The case's seed.
+    pub seed: Seed,
+    /// 0 for the first attempt.
+    pub attempt: u32,
+    /// Where the case may keep files: not yet made.
+    pub folder: PathBuf,
+    /// The machine and the command line.
+    pub environment: Arc<Environment>,
+    /// Identifies the run, for names that must not collide with another run's.
+    pub run_id: String,
+}
+
+/// One thing to undo.
+pub struct Closer {
+    /// What it is, for messages.
+    pub what: String,
+    /// How.
+    pub close: Box<dyn FnOnce() -> CloseFuture + Send>,
+}
+
+/// See [`Closer::close`].
+pub type CloseFuture = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+impl Case {
+    /// For the executor.
+    pub fn new(facts: Facts) -> Self {
+        Self(Arc::new(Inner {
+            facts,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// The full name: `module::scenario[axis=label,..]`.
+    pub fn name(&self) -> &str {
+        &self.0.facts.name
+    }
+
+    /// The case's seed.
+    pub fn seed(&self) -> Seed {
+        self.0.facts.seed
+    }
+
+    /// 0 for the first attempt, then one more with each retry.
+    pub fn attempt(&self) -> u32 {
+        self.0.facts.attempt
+    }
+
+    /// Identifies the run: the same in all its processes.
+    pub fn run_id(&self) -> &str {
+        &self.0.facts.run_id
+    }
+
+    /// The machine and the command line.
+    pub fn environment(&self) -> &Arc<Environment> {
+        &self.0.facts.environment
+    }
+
+    /// The random stream called `name`: the same draws each time this case runs with its seed. Asking twice
+    /// for one name gives the same stream twice.
+    pub fn rng(&self, name: &str) -> ChaCha8Rng {
+        self.seed().stream(name)
+    }
+
+    /// A folder of the case's own, made on first use. Its path is short enough for Unix sockets. It is kept,
+    /// moved to the report's folder, when the case does not pass, and removed when it does.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self) -> std::io::Result<&Path> {
+        let mut state = self.state();
+        if !state.folder_made {
+            std::fs::create_dir_all(&self.0.facts.folder)?;
+            state.folder_made = true;
+        }
+        Ok(&self.0.facts.folder)
+    }
+
+    /// A number that no other call in this case gets: 0, 1, ..
+    pub fn next_id(&self) -> u64 {
+        let mut state = self.state();
+        state.leases += 1;
+        state.leases - 1
+    }
+
+    /// Undoes something when the case ends, last in, first out: after success, failure, panic and deadline.
+    pub fn defer<F, Fut>(&self, what: impl Into<String>, close: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let close: Box<dyn FnOnce() -> CloseFuture + Send> = Box::new(|| Box::pin(close()));
+        self.state().closers.push(Closer {
+            what: what.into(),
+            close,
+        });
+    }
+
+    /// For the executor: the last thing deferred and not yet undone.
+    pub fn pop_closer(&self) -> Option<Closer> {
+        self.state().closers.pop()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

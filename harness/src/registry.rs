@@ -1,0 +1,231 @@
+//! What is registered: one static descriptor per scenario, collected by `inventory`.
+//!
+//! A descriptor says nothing about cases: those are expanded at run time, so a scenario of 2,000 cases
+//! compiles like one function. `inventory` yields an order that differs between builds; [`scenarios`]
+//! sorts by file, line and name.
+
+use std::any::Any;
+use std::time::Duration;
+
+use crate::param::{Begin, Environment, Shape};
+
+/// A declared scenario.
+pub struct Scenario {
+    /// The function's name.
+    pub name: &'static str,
+    /// `module_path!()`.
+    pub module: &'static str,
+    /// `file!()`.
+    pub file: &'static str,
+    /// The attribute's line.
+    pub line: u32,
+    /// The attribute's options.
+    pub options: Options,
+    /// The parameters, in order.
+    pub sites: &'static [Site],
+    /// Builds the parameters and yields the body.
+    pub begin: Begin,
+}
+
+inventory::collect!(&'static Scenario);
+
+/// Every registered scenario, sorted by file, line and name.
+pub fn scenarios() -> Vec<&'static Scenario> {
+    let mut all: Vec<&'static Scenario> = inventory::iter::<&'static Scenario>().copied().collect();
+    all.sort_by_key(|scenario| (scenario.file, scenario.line, scenario.module, scenario.name));
+    all
+}
+
+impl Scenario {
+    /// `module::name`, the module without the crate when the scenario is of the suite's own crate.
+    pub fn full_name(&self, suite_crate: &str) -> String {
+        let module = match self.module.split_once("::") {
+            Some((krate, rest)) if krate == suite_crate => rest,
+            None if self.module == suite_crate => "",
+            _ => self.module,
+        };
+        if module.is_empty() {
+            self.name.to_owned()
+        } else {
+            format!("{module}::{}", self.name)
+        }
+    }
+}
+
+/// The options of `#[robust_test(..)]`.
+#[derive(Debug)]
+pub struct Options {
+    /// The deadline of one attempt, all phases together; `None`: `--timeout`'s.
+    pub timeout: Option<Duration>,
+    /// How often a bad attempt is repeated; `None`: `--retries`'s.
+    pub retries: Option<u32>,
+    /// Labels for `--tag` and `--skip-tag`.
+    pub tags: &'static [&'static str],
+    /// Runs only with `--ignored` or `--include-ignored`; the reason.
+    pub ignore: Option<&'static str>,
+    /// Passes only by a panic.
+    pub should_panic: Option<ShouldPanic>,
+    /// Groups of which at most one case runs at a time.
+    pub serial: &'static [&'static str],
+    /// How many slots' worth of the machine a case takes; at least 1.
+    pub weight: u32,
+    /// Where a case runs; `None`: `--isolation`'s.
+    pub isolation: Option<Isolation>,
+    /// The tokio runtime's flavor.
+    pub flavor: Flavor,
+    /// Starts with tokio's clock paused (current-thread flavor alone).
+    pub start_paused: bool,
+    /// Capabilities that a parameter's kind must provide; cells without them are skipped.
+    pub requires: &'static [Requirement],
+    /// Cells that make no sense; skipped with the reason.
+    pub exclude: &'static [Rule],
+    /// Cells that fail for a known defect of the system under test.
+    pub known_failure: &'static [Rule],
+}
+
+impl Options {
+    /// What an attribute without options means.
+    pub const DEFAULT: Self = Self {
+        timeout: None,
+        retries: None,
+        tags: &[],
+        ignore: None,
+        should_panic: None,
+        serial: &[],
+        weight: 1,
+        isolation: None,
+        flavor: Flavor::CurrentThread,
+        start_paused: false,
+        requires: &[],
+        exclude: &[],
+        known_failure: &[],
+    };
+}
+
+/// `should_panic`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShouldPanic {
+    /// A part of the message that must be there.
+    pub expected: Option<&'static str>,
+}
+
+/// Where a case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// In a pooled worker process, which is retired when a case leaves it dirty.
+    Worker,
+    /// In a worker process of its own.
+    Process,
+    /// In the runner's own process: for debuggers. No capture, no hard deadline, one slot.
+    None,
+}
+
+/// The tokio runtime of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// `tokio::runtime::Builder::new_current_thread`.
+    CurrentThread,
+    /// `tokio::runtime::Builder::new_multi_thread`; the number of worker threads, or `None` for tokio's default.
+    MultiThread(Option<usize>),
+}
+
+/// `requires(param = "capability")`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requirement {
+    /// The parameter whose kind must have it.
+    pub param: &'static str,
+    /// The capability.
+    pub capability: &'static str,
+}
+
+/// `exclude(param = "label", .., because = "..")` and `known_failure(..)`: holds for a cell when every
+/// named parameter has the label; one that names none holds for every cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Parameter and label.
+    pub when: &'static [(&'static str, &'static str)],
+    /// The reason, shown wherever the rule takes effect.
+    pub because: &'static str,
+}
+
+/// One parameter of a scenario and the attributes on it.
+pub struct Site {
+    /// The parameter's name.
+    pub name: &'static str,
+    /// [`crate::param::Param::shape`] of its type.
+    pub shape: fn(&Site, &Environment) -> Shape,
+    /// `#[only(..)]`: the labels that stay; empty for all.
+    pub only: &'static [&'static str],
+    /// `#[except(..)]`: the labels that go.
+    pub except: &'static [&'static str],
+    /// `#[values(..)]`: the labels of the values.
+    pub values: &'static [&'static str],
+    /// `#[on(..)]`: the parameter this one connects to.
+    pub on: Option<&'static str>,
+    /// `#[nodes(..)]`.
+    pub nodes: Option<usize>,
+    /// `#[count(..)]`.
+    pub count: Option<usize>,
+    /// `#[settings(..)]`: makes the service's settings.
+    pub settings: Option<fn() -> Box<dyn Any + Send + Sync>>,
+}
+
+impl Site {
+    /// A parameter without attributes.
+    pub const fn new(name: &'static str, shape: fn(&Site, &Environment) -> Shape) -> Self {
+        Self {
+            name,
+            shape,
+            only: &[],
+            except: &[],
+            values: &[],
+            on: None,
+            nodes: None,
+            count: None,
+            settings: None,
+        }
+    }
+
+    /// `#[only(..)]`.
+    pub const fn only(mut self, labels: &'static [&'static str]) -> Self {
+        self.only = labels;
+        self
+    }
+
+    /// `#[except(..)]`.
+    pub const fn except(mut self, labels: &'static [&'static str]) -> Self {
+        self.except = labels;
+        self
+    }
+
+    /// `#[values(..)]`.
+    pub const fn values(mut self, labels: &'static [&'static str]) -> Self {
+        self.values = labels;
+        self
+    }
+
+    /// `#[on(..)]`.
+    pub const fn on(mut self, param: &'static str) -> Self {
+        self.on = Some(param);
+        self
+    }
+
+    /// `#[nodes(..)]`.
+    pub const fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = Some(nodes);
+        self
+    }
+
+    /// `#[count(..)]`.
+    pub const fn count(mut self, count: usize) -> Self {
+        self.count = Some(count);
+        self
+    }
+
+    /// `#[settings(..)]`.
+    pub const fn settings(mut self, make: fn() -> Box<dyn Any + Send + Sync>) -> Self {
+        self.settings = Some(make);
+        self
+    }
+}

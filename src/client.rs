@@ -1,0 +1,4 @@
+//! Clients.
+
+/// What a connect function is given.
+pub struct ClientLink(());

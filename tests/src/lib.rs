@@ -1,0 +1,1 @@
+//! What the planted suites and the tests that run them share.
