@@ -1,5 +1,6 @@
 //! The case a scenario's code runs in: its name, seed, folder and the things to undo afterwards.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -25,6 +26,8 @@ struct State {
     closers: Vec<Closer>,
     folder_made: bool,
     leases: u64,
+    /// How often each name was asked for.
+    names: BTreeMap<String, u64>,
 }
 
 /// What the executor tells a case about itself.
@@ -114,6 +117,17 @@ impl Case {
         let mut state = self.state();
         state.leases += 1;
         state.leases - 1
+    }
+
+    /// A name that no other call in this case gets: `base`, then `base-2`, `base-3`, ..
+    pub fn unique_name(&self, base: &str) -> String {
+        let mut state = self.state();
+        let count = state.names.entry(base.to_owned()).or_default();
+        *count += 1;
+        match *count {
+            1 => base.to_owned(),
+            count => format!("{base}-{count}"),
+        }
     }
 
     /// Undoes something when the case ends, last in, first out: after success, failure, panic and deadline.

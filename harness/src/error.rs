@@ -123,13 +123,13 @@ impl fmt::Debug for Error {
         let chain = self.chain();
         f.write_str(&chain[0])?;
         for cause in &chain[1..] {
-            write!(f, "\n  caused by: {cause}")?;
+            write!(f, "\ncaused by: {cause}")?;
         }
-        write!(f, "\n  at {}", self.0.location)
+        write!(f, "\nat {}", self.0.location)
     }
 }
 
-/// Adds context to a failing `Result`.
+/// Adds context to a failing `Result`, or tells what a `None` lacks.
 pub trait Context<T> {
     /// Tells the error as part of `context`.
     ///
@@ -148,6 +148,17 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
+impl<T> Context<T> for Option<T> {
+    /// Of `None`, `context` is all there is to tell.
+    #[track_caller]
+    fn context(self, context: impl Into<String>) -> Result<T> {
+        match self {
+            Some(value) => Ok(value),
+            None => Err(error(context)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,11 +172,13 @@ mod tests {
         let error = inner().unwrap_err();
         let text = format!("{error:?}");
         assert!(
-            text.starts_with("reading the config\n  caused by: No such file"),
+            text.starts_with("reading the config\ncaused by: No such file"),
             "{text}"
         );
         assert!(text.contains("error.rs:"), "{text}");
         assert_eq!(error.skip_reason(), None);
+        let nothing = None::<u8>.context("there is no broker").unwrap_err();
+        assert_eq!(nothing.to_string(), "there is no broker");
         assert_eq!(skip("no IPv6").skip_reason().as_deref(), Some("no IPv6"));
     }
 }

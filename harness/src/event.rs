@@ -100,7 +100,7 @@ pub struct CaseFinished {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Attempt>,
     /// What the case, its libraries and its servers wrote to stdout and stderr in the last attempt: the
-    /// first and the last part of it where it is long. Lossy UTF-8; the log file has every byte.
+    /// first and the last part of it where it is long. What is not UTF-8 is shown as `#xFF`; the log file has every byte.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output: String,
     /// How many bytes the output had.

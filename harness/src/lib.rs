@@ -3,14 +3,62 @@
 //!
 //! Suites use the `robust-test` crate, which stands on this one; nothing here is meant for authors directly.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("robust-test supports Linux only: it needs pidfds, subreapers and /proc");
+
+// What authors' types are made of.
 pub mod case;
 pub mod error;
-pub mod event;
 pub mod expansion;
-pub mod outcome;
 pub mod param;
 pub mod registry;
-pub mod runner;
 pub mod seed;
+pub mod signal;
+
+// What a run decides.
+pub mod event;
+pub mod exit;
+pub mod matrix;
+mod near_miss;
+pub mod outcome;
+pub mod plan;
+pub mod require;
+mod scheduler;
+pub mod selection;
+mod verdict;
+
+// Inside a worker.
+mod executor;
+mod flush;
+mod footprint;
+mod panics;
+mod surface;
+mod worker;
+
+// Between runner and workers.
+mod artifacts;
+mod attempt;
+mod capture;
+mod descriptors;
+mod in_process;
+mod interrupt;
+mod pressure;
+mod process_tree;
+mod protocol;
+mod reaper;
+mod worker_handle;
+
+// From events to reports.
+pub mod report;
+
+// A run.
+mod case_run;
+pub mod cli;
+mod last_failed;
+mod layout;
+mod pool;
+mod serial_lock;
+
+pub mod runner;
 
 pub use inventory;

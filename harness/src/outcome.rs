@@ -110,6 +110,33 @@ impl Problem {
     }
 }
 
+/// More of a message than this is of no use in a list of failures, and some readers of JUnit refuse it.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
+/// More of a problem's details than this is in the case's log only.
+const DETAILS_BYTES_MAX: usize = 64 << 10;
+
+impl Problem {
+    /// The same, with the middle of texts left out that no report can show.
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        bound(&mut self.message, MESSAGE_BYTES_MAX, " [...] ");
+        bound(
+            &mut self.details,
+            DETAILS_BYTES_MAX,
+            "\n[... too long; what was written is in the log ...]\n",
+        );
+        self
+    }
+}
+
+fn bound(text: &mut String, bytes_max: usize, gap: &str) {
+    if text.len() > bytes_max {
+        let head = text.floor_char_boundary(bytes_max / 2);
+        let tail = text.ceil_char_boundary(text.len() - bytes_max / 2);
+        text.replace_range(head..tail, gap);
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)?;
@@ -121,6 +148,24 @@ impl std::fmt::Display for Problem {
 }
 
 impl Outcome {
+    /// The same, with the middle of texts left out that no report can show.
+    #[must_use]
+    pub(crate) fn bounded(self) -> Self {
+        match self {
+            Self::Failed(problem) => Self::Failed(problem.bounded()),
+            Self::Errored(problem) => Self::Errored(problem.bounded()),
+            Self::KnownFailure { because, problem } => Self::KnownFailure {
+                because,
+                problem: problem.bounded(),
+            },
+            Self::Skipped { mut reason } => {
+                bound(&mut reason, DETAILS_BYTES_MAX, " [...] ");
+                Self::Skipped { reason }
+            }
+            other => other,
+        }
+    }
+
     /// Whether this verdict makes the run fail: failed, errored or unknown.
     pub fn is_bad(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Errored(_) | Self::Unknown { .. })
@@ -146,5 +191,24 @@ impl Outcome {
             Self::Unknown { .. } => "unknown",
             Self::KnownFailure { .. } => "known_failure",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_lose_their_middle_and_short_ones_nothing() {
+        let short = Problem::new(Class::Panic, "one\ntwo");
+        assert_eq!(short.clone().bounded(), short);
+        let long = Problem::new(
+            Class::Panic,
+            format!("a{}z\nb{}y", "ü".repeat(9000), "漢".repeat(90_000)),
+        );
+        let bounded = long.bounded();
+        assert!(bounded.message.starts_with("aü") && bounded.message.ends_with("üz"));
+        assert!(bounded.details.starts_with("b漢") && bounded.details.ends_with("漢y"));
+        assert!(bounded.message.len() < 3 << 10 && bounded.details.len() < 65 << 10);
     }
 }

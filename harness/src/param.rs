@@ -87,7 +87,8 @@ impl Environment {
     }
 }
 
-fn is_executable(path: &std::path::Path) -> bool {
+/// Whether `path` is a file that this process may execute.
+pub(crate) fn is_executable(path: &std::path::Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 

@@ -1,0 +1,216 @@
+//! The folder of what a case left: made for cases that did not pass, moved out of the run's temporary folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::capture::Capture;
+use crate::seed::stable_hash;
+
+/// The name of the file with every byte of a case's output.
+pub(crate) const LOG: &str = "output.log";
+/// More files than this are kept, but not listed one by one in reports.
+const LISTED_MAX: usize = 50;
+
+/// What was kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) folder: PathBuf,
+    /// Relative to the folder, sorted; the log first.
+    pub(crate) files: Vec<String>,
+}
+
+/// How much of the end of each log reports show.
+const SHOWN_BYTES: u64 = 64 << 10;
+
+impl Kept {
+    /// The ends of the logs beside the case's own output, each under its name.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = String::new();
+        for file in self
+            .files
+            .iter()
+            .filter(|file| file.ends_with(".log") && *file != LOG)
+        {
+            let shown = tail(&self.folder.join(file)).unwrap_or_else(|error| error.to_string());
+            text.push_str(&format!("\n---- {file} ----\n{shown}"));
+        }
+        text
+    }
+}
+
+fn tail(path: &Path) -> io::Result<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(SHOWN_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(SHOWN_BYTES).read_to_end(&mut bytes)?;
+    Ok(crate::capture::readable(&bytes))
+}
+
+/// A file name for a case: readable, unique, without characters that artifact uploads refuse.
+pub(crate) fn slug(case: &str) -> String {
+    let mut slug = String::with_capacity(72);
+    for character in case.chars() {
+        let safe = character.is_ascii_alphanumeric() || character == '-' || character == '.';
+        if safe {
+            slug.push(character);
+        } else if !slug.ends_with('_') {
+            slug.push('_');
+        }
+        if slug.len() >= 60 {
+            break;
+        }
+    }
+    format!(
+        "{}-{:08x}",
+        slug.trim_matches(['_', '.']),
+        stable_hash(case) as u32
+    )
+}
+
+/// Keeps the output and the files in `sources` (each a folder whose contents move) under `cases`, in place of
+/// what an earlier run kept for this case.
+///
+/// # Errors
+/// When the folder cannot be made or written; the error names it.
+pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: &[PathBuf]) -> io::Result<Kept> {
+    let folder = cases.join(slug(case));
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
+    if folder.exists() {
+        remove_all(&folder).map_err(named)?;
+    }
+    std::fs::create_dir_all(&folder).map_err(named)?;
+    capture.save(&folder.join(LOG)).map_err(named)?;
+    for source in sources {
+        move_contents(source, &folder).map_err(named)?;
+    }
+    let mut files = Vec::new();
+    list(&folder, &folder, &mut files)?;
+    files.sort_by_key(|file| (file != LOG, file.clone()));
+    files.truncate(LISTED_MAX);
+    Ok(Kept { folder, files })
+}
+
+/// Removes a folder and all in it, also what was made read-only.
+pub(crate) fn remove_all(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(folder);
+            std::fs::remove_dir_all(folder)
+        }
+        other => other,
+    }
+}
+
+/// Lets the owner read and write every folder in it, as far as they are this user's.
+fn open_up(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let _not_ours = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Not through links.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+fn move_contents(from: &Path, to: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(from) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if std::fs::rename(entry.path(), &target).is_err() {
+            if entry.file_type()?.is_dir() {
+                open_up(&entry.path());
+            }
+            copy(&entry.path(), &target)?;
+        }
+    }
+    let _reported_where_it_matters = remove_all(from);
+    Ok(())
+}
+
+/// Copies files and folders; sockets, pipes and links out of the tree are of no use elsewhere.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let kind = std::fs::symlink_metadata(from)?.file_type();
+    if kind.is_dir() {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    } else if kind.is_file() {
+        std::fs::copy(from, to)?;
+    }
+    Ok(())
+}
+
+fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let kind = std::fs::symlink_metadata(&path)?.file_type();
+        if kind.is_dir() {
+            list(root, &path, files)?;
+        } else if kind.is_file()
+            && let Ok(relative) = path.strip_prefix(root)
+        {
+            files.push(relative.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_short_safe_and_distinct() {
+        let long = format!("a::b[{}]", "x".repeat(500));
+        for case in [
+            "a::b[broker=mosquitto,qos=1]",
+            &long,
+            "…",
+            "CON",
+            "..",
+            "a/../b",
+            "é:*?\"<>|",
+        ] {
+            let slug = slug(case);
+            assert!(slug.len() <= 72, "{slug}");
+            assert!(
+                slug.chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)),
+                "{slug}"
+            );
+        }
+        assert_ne!(slug("a[b=1]"), slug("a_b_1"));
+    }
+
+    #[test]
+    fn everything_is_moved_and_an_older_folder_is_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let (cases, source) = (home.path().join("cases"), home.path().join("source"));
+        for round in ["first", "second"] {
+            std::fs::create_dir_all(source.join("node")).unwrap();
+            std::fs::write(source.join("node").join(format!("{round}.log")), round).unwrap();
+            let mut capture = Capture::new(home.path().join("spill"));
+            capture.push(b"said");
+            let kept = keep(
+                &cases,
+                "m::case[a=1]",
+                &mut capture,
+                std::slice::from_ref(&source),
+            )
+            .unwrap();
+            assert_eq!(kept.files, ["output.log".to_owned(), format!("node/{round}.log")]);
+            assert_eq!(kept.logs(), format!("\n---- node/{round}.log ----\n{round}"));
+            assert!(!source.exists());
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! One attempt at a case, from the slot's side: the order goes out, output and verdict come in, deadlines
+//! hold, and whatever happens there is exactly one outcome.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::capture::Capture;
+use crate::interrupt::{Interrupt, Urgency};
+use crate::outcome::{Class, Outcome, Problem};
+use crate::protocol::{FromWorker, Order, encode_cancel};
+use crate::signal;
+use crate::worker_handle::{Launcher, WorkerHandle, describe};
+
+/// How long a case that was asked to end may go on computing before it is killed.
+pub(crate) const UNWIND_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a new worker may take to begin, where its first case's deadline is not longer.
+const START_WITHIN: Duration = Duration::from_secs(20);
+/// How long a case waits for other workers to end when the system has no room for one more process.
+const ROOM_WITHIN: Duration = Duration::from_secs(60);
+/// How long it goes on trying when there is no other worker.
+const ALONE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the slot has at hand for an attempt.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) launcher: &'a Launcher,
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) waker: &'a OwnedFd,
+    /// How long a case that began to unwind may take for teardown and leak check.
+    pub(crate) teardown_within: Duration,
+}
+
+/// Why a case was asked to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reason {
+    Deadline,
+    Interrupt,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// The body ended by itself; teardown and leak check have their own deadline.
+    Ending,
+    /// Asked to end; `bool`: the body is over.
+    Unwinding(Reason, bool),
+    /// `None`: teardown or leak check did not end.
+    Killed(Option<Reason>),
+}
+
+/// What the worker's side came to.
+enum End {
+    /// Its verdict, and why no other case may run in it.
+    Verdict(Outcome, Option<String>),
+    /// It is gone, or speaks nonsense.
+    Lost(String),
+    /// It ended before it took the order.
+    Unready(io::Error),
+}
+
+/// Runs `order` on the worker in `held`, or on a new one. Leaves a worker in `held` if it may run more.
+pub(crate) fn run(
+    around: &Surroundings<'_>,
+    held: &mut Option<WorkerHandle>,
+    order: &Order,
+    timeout: Duration,
+    capture: &mut Capture,
+    buffer: &mut [u8],
+) -> Outcome {
+    let mut patience = Patience::default();
+    let (mut worker, watch, end) = loop {
+        let within = if held.is_some() {
+            timeout
+        } else {
+            timeout.max(START_WITHIN)
+        };
+        let started = held.take().map_or_else(|| around.launcher.start(), Ok);
+        let error = match started {
+            Ok(mut worker) => {
+                let mut watch = Watch {
+                    around,
+                    order,
+                    timeout,
+                    started: Instant::now(),
+                    stage: Stage::Running,
+                    until: Instant::now() + within,
+                    panicked: None,
+                };
+                match watch.until_the_end(&mut worker, capture, buffer) {
+                    End::Unready(error) => {
+                        let _status = worker.end(around.launcher);
+                        capture.clear();
+                        error
+                    }
+                    end => break (worker, watch, end),
+                }
+            }
+            Err(error) => error,
+        };
+        if !patience.wait_for_room(&error, around) {
+            let text = format!("no worker process could be started: {error}");
+            return Outcome::Errored(Problem::new(Class::Harness, text));
+        }
+    };
+    worker.drain(capture, buffer);
+    match end {
+        End::Verdict(outcome, dirty) => {
+            let late = !matches!(watch.stage, Stage::Running | Stage::Ending);
+            if dirty.is_none() && !late {
+                *held = Some(worker);
+            } else {
+                let _status = worker.end_with_case(around.launcher, order, capture, buffer);
+            }
+            watch.judge(outcome)
+        }
+        End::Unready(_) => {
+            Outcome::Errored(Problem::new(Class::Harness, "the worker did not begin to serve"))
+        }
+        End::Lost(why) => {
+            worker.kill();
+            let status = worker.end_with_case(around.launcher, order, capture, buffer);
+            watch.judge_lost(&why, status)
+        }
+    }
+}
+
+/// Waiting for other workers to end where the system has no room for one more process.
+#[derive(Default)]
+struct Patience {
+    until: Option<Instant>,
+    /// Since when no other worker lives. The last one's room is free only a moment after it ended.
+    alone: Option<Instant>,
+}
+
+impl Patience {
+    /// Whether it is worth another try, after a moment.
+    fn wait_for_room(&mut self, error: &io::Error, around: &Surroundings<'_>) -> bool {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + ROOM_WITHIN);
+        let full = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE]
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+        if around.launcher.has_workers() {
+            self.alone = None;
+        } else {
+            self.alone.get_or_insert(now);
+        }
+        let in_vain = self.alone.is_some_and(|since| now - since >= ALONE_WITHIN);
+        let interrupted = around.interrupt.urgency() != Urgency::None;
+        if !full || interrupted || in_vain || now >= until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        true
+    }
+}
+
+struct Watch<'a> {
+    around: &'a Surroundings<'a>,
+    order: &'a Order,
+    timeout: Duration,
+    started: Instant,
+    stage: Stage,
+    /// When the present stage is over.
+    until: Instant,
+    /// The first panic it told of.
+    panicked: Option<Problem>,
+}
+
+impl Watch<'_> {
+    fn until_the_end(&mut self, worker: &mut WorkerHandle, capture: &mut Capture, buffer: &mut [u8]) -> End {
+        if let Err(error) = send(worker, &self.order.encode()) {
+            // It may have said why before it ended.
+            return match self.listen(worker) {
+                Ok(Some(unready @ End::Unready(_))) => unready,
+                _ => End::Lost(format!("the worker took no order: {error}")),
+            };
+        }
+        let mut silent = false;
+        loop {
+            // What came in time counts, also when this process was stopped or starved meanwhile: a time that is
+            // over presses only a worker of which nothing is heard.
+            if silent || self.around.interrupt.urgency() != Urgency::None {
+                self.press(worker);
+            }
+            let left = self.until.saturating_duration_since(Instant::now());
+            let ready = match worker.wait(self.around.waker, left) {
+                Ok(ready) => ready,
+                Err(error) => return End::Lost(format!("waiting for the worker failed: {error}")),
+            };
+            silent = !ready.orders && !ready.died;
+            if ready.woken {
+                let _counted = rustix::io::read(self.around.waker, &mut [0; 8][..]);
+            }
+            if ready.output {
+                worker.drain(capture, buffer);
+            }
+            if ready.orders || ready.died {
+                match self.listen(worker) {
+                    Ok(Some(end)) => return end,
+                    Ok(None) if ready.died => return End::Lost(String::new()),
+                    Ok(None) => {}
+                    Err(error) => return End::Lost(format!("the worker's answer is broken: {error}")),
+                }
+            }
+        }
+    }
+
+    /// Presses a case whose time is over: asks it to end, then kills it.
+    fn press(&mut self, worker: &mut WorkerHandle) {
+        let urgency = self.around.interrupt.urgency();
+        let over = Instant::now() >= self.until;
+        match &self.stage {
+            Stage::Ending if over || urgency == Urgency::Now => {
+                self.stage = Stage::Killed(None);
+                worker.kill();
+                self.until = Instant::now() + Duration::from_secs(60);
+            }
+            Stage::Running if urgency != Urgency::None || over => {
+                let reason = if over { Reason::Deadline } else { Reason::Interrupt };
+                // One that cannot be told is dead, which is noticed elsewhere.
+                let _gone = io::Write::write_all(&mut worker.watch, &encode_cancel(self.order.number));
+                self.stage = Stage::Unwinding(reason, false);
+                self.until = Instant::now() + UNWIND_WITHIN;
+            }
+            Stage::Unwinding(reason, _) if over || urgency == Urgency::Now => {
+                self.stage = Stage::Killed(Some(reason.clone()));
+                worker.kill();
+                self.until = Instant::now() + Duration::from_secs(60);
+            }
+            Stage::Killed(_) if over => self.until = Instant::now() + Duration::from_secs(60),
+            _ => {}
+        }
+    }
+
+    fn listen(&mut self, worker: &mut WorkerHandle) -> io::Result<Option<End>> {
+        loop {
+            while let Some(frame) = worker.frames.next()? {
+                match FromWorker::decode(&frame)? {
+                    FromWorker::Panicked(problem) => {
+                        self.panicked.get_or_insert(problem);
+                    }
+                    FromWorker::BodyOver => {
+                        match &mut self.stage {
+                            Stage::Running => self.stage = Stage::Ending,
+                            Stage::Unwinding(_, over) => *over = true,
+                            Stage::Ending | Stage::Killed(_) => continue,
+                        }
+                        self.until = Instant::now() + self.around.teardown_within;
+                    }
+                    FromWorker::Began => {
+                        if self.stage == Stage::Running {
+                            self.started = Instant::now();
+                            self.until = self.started + self.timeout;
+                        }
+                    }
+                    FromWorker::Unready(error) => {
+                        return Ok(Some(End::Unready(io::Error::from_raw_os_error(error))));
+                    }
+                    FromWorker::Done(done) if done.number == self.order.number => {
+                        return Ok(Some(End::Verdict(done.outcome, done.dirty)));
+                    }
+                    FromWorker::Done(done) => {
+                        return Err(io::Error::other(format!(
+                            "a verdict on case number {}",
+                            done.number
+                        )));
+                    }
+                }
+            }
+            match worker.frames.fill(&worker.orders) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(End::Lost(worker.why_its_channel_ended()))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The outcome of a case that gave a verdict, in time or not.
+    fn judge(&self, outcome: Outcome) -> Outcome {
+        let Stage::Unwinding(reason, _) = &self.stage else {
+            return outcome;
+        };
+        let mut problem = self.asked_to_end(reason);
+        match outcome {
+            Outcome::Passed | Outcome::Skipped { .. } if *reason == Reason::Interrupt => return outcome,
+            Outcome::Passed | Outcome::Skipped { .. } => {
+                problem.details = format!(
+                    "it came to its end {:.1?} after its start, too late",
+                    self.started.elapsed()
+                );
+            }
+            Outcome::Errored(inner) if inner.class == Class::Interrupted => problem.details = inner.details,
+            Outcome::Failed(inner) => {
+                let told = format!("{}\n\nalso, {}: {problem}", inner.details, problem.class.name());
+                return Outcome::Failed(Problem {
+                    details: told.trim_start().to_owned(),
+                    ..inner
+                });
+            }
+            other => problem.details = other.problem().map(ToString::to_string).unwrap_or_default(),
+        }
+        Outcome::Errored(problem)
+    }
+
+    fn judge_lost(&self, why: &str, status: io::Result<std::process::ExitStatus>) -> Outcome {
+        let ended = status.map_or_else(|error| format!("was lost: {error}"), describe);
+        let mut problem = match &self.stage {
+            Stage::Killed(Some(reason)) | Stage::Unwinding(reason, true) => {
+                let mut problem = self.asked_to_end(reason);
+                problem.details = match &self.stage {
+                    Stage::Killed(_) => format!(
+                        "it did not unwind within {} when asked to, and was killed",
+                        humantime::format_duration(UNWIND_WITHIN)
+                    ),
+                    _ => format!("while it was torn down, the worker {ended}"),
+                };
+                problem
+            }
+            Stage::Killed(None) => {
+                let within = humantime::format_duration(self.around.teardown_within);
+                Problem::new(
+                    Class::Teardown,
+                    format!("teardown and leak check did not end within {within}"),
+                )
+            }
+            _ if why.is_empty() => Problem::new(Class::Crash, format!("the worker {ended} in mid-case")),
+            _ => Problem::new(Class::Crash, format!("{why}; the worker {ended}")),
+        };
+        if let Some(panicked) = &self.panicked {
+            problem
+                .details
+                .push_str(&format!("\n\nbefore that it panicked: {panicked}"));
+            problem.details = problem.details.trim_start().to_owned();
+        }
+        Outcome::Errored(problem)
+    }
+
+    fn asked_to_end(&self, reason: &Reason) -> Problem {
+        match reason {
+            Reason::Deadline => {
+                let timeout = humantime::format_duration(self.timeout);
+                Problem::new(
+                    Class::Deadline,
+                    format!("it did not end within its deadline of {timeout}"),
+                )
+            }
+            Reason::Interrupt => {
+                let signal = self
+                    .around
+                    .interrupt
+                    .signal()
+                    .map_or_else(String::new, signal::name);
+                Problem::new(Class::Interrupted, format!("the run was interrupted by {signal}"))
+            }
+        }
+    }
+}
+
+/// Writes to a channel that does not block, which an order of a few hundred bytes never fills.
+fn send(worker: &WorkerHandle, bytes: &[u8]) -> io::Result<()> {
+    use io::Write as _;
+    (&worker.orders).write_all(bytes)
+}

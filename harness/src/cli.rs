@@ -1,0 +1,230 @@
+//! The command line and the environment, as one plain [`Settings`].
+//!
+//! libtest's flags keep libtest's meaning; every flag of our own has a variable `ROBUST_<FLAG>` that counts
+//! where the flag is not given. Nothing outside this module knows clap or `libtest_mimic`.
+
+mod arguments;
+mod environment;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::FromArgMatches as _;
+use libtest_mimic::{ColorSetting, FormatSetting};
+
+use crate::exit::Exit;
+use crate::near_miss::Hint;
+use crate::param::is_executable;
+use crate::plan::ListFormat;
+use crate::require::{KnownNames, Require};
+use crate::seed::Seed;
+use crate::selection::{Ignored, Selection};
+use arguments::{AllArguments, Bin, command};
+pub use environment::{environment_for_children, process_environment};
+pub use settings::{Color, Format, NextestRun, Settings, Shuffle};
+
+/// Why there are no settings: something is wrong, or help was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct CliError {
+    /// [`Exit::Unusable`], or [`Exit::Passed`] for help, which belongs on stdout.
+    pub exit: Exit,
+    /// One line that names the option or variable, or the help.
+    pub text: String,
+}
+
+impl CliError {
+    fn unusable(text: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Unusable,
+            text: text.into(),
+        }
+    }
+
+    fn from_clap(error: &clap::Error) -> Self {
+        if error.kind() == clap::error::ErrorKind::DisplayHelp {
+            return Self {
+                exit: Exit::Passed,
+                text: error.to_string(),
+            };
+        }
+        Self::unusable(one_line(&error.to_string()))
+    }
+}
+
+/// What clap says about an argument, without its usage and on one line.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let told: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"))
+        .map(|line| line.trim_start_matches("error: "))
+        .collect();
+    told.join("; ").replace(":; ", ": ").replace("; [", " [")
+}
+
+/// Settings from the arguments after the program's name and from the environment
+/// ([`process_environment`]). Touches nothing but the files that `--bin` names.
+///
+/// # Errors
+/// The first thing that is wrong with them, or the help.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: &BTreeMap<String, String>,
+    known: KnownNames<'_>,
+) -> Result<Settings, CliError> {
+    let mut words = args
+        .into_iter()
+        .map(|word| {
+            word.into_string()
+                .map_err(|word| CliError::unusable(format!("the argument {word:?} is not valid UTF-8")))
+        })
+        .collect::<Result<Vec<String>, CliError>>()?;
+    let matches = |words: &[String]| {
+        let matches = command().try_get_matches_from(words);
+        matches.map_err(|error| CliError::from_clap(&error))
+    };
+    let mut found = matches(&words)?;
+    let from_environment = environment::words(&found, env)?;
+    if !from_environment.is_empty() {
+        words.splice(0..0, from_environment);
+        found = matches(&words)?;
+    }
+    let arguments = AllArguments::from_arg_matches(&found).map_err(|error| CliError::from_clap(&error))?;
+    settings(arguments, env, known)
+}
+
+fn settings(
+    arguments: AllArguments,
+    env: &BTreeMap<String, String>,
+    known: KnownNames<'_>,
+) -> Result<Settings, CliError> {
+    let AllArguments {
+        libtest,
+        more,
+        choosing,
+        running,
+        reporting,
+    } = arguments;
+    let libtest_variables = environment::Libtest::read(env)?;
+    let format = match libtest.format {
+        None if libtest.quiet => Format::Terse,
+        None | Some(FormatSetting::Pretty) => Format::Pretty,
+        Some(FormatSetting::Terse) => Format::Terse,
+        Some(FormatSetting::Json) => Format::Json,
+    };
+    let list = match (libtest.list, format) {
+        (false, _) => None,
+        (true, Format::Pretty) => Some(ListFormat::Pretty),
+        (true, Format::Terse) => Some(ListFormat::Terse),
+        (true, Format::Json) => {
+            return Err(CliError::unusable(
+                "--list has the formats pretty and terse, not json",
+            ));
+        }
+    };
+    let ignored = match (libtest.ignored, libtest.include_ignored) {
+        (false, false) => Ignored::Skip,
+        (true, false) => Ignored::Only,
+        (false, true) => Ignored::Include,
+        (true, true) => {
+            return Err(CliError::unusable(
+                "the options --include-ignored and --ignored are mutually exclusive",
+            ));
+        }
+    };
+    let shuffle_seed = more.shuffle_seed.or(libtest_variables.shuffle_seed);
+    let shuffle = match shuffle_seed {
+        Some(seed) => Some(Shuffle::Seed(Seed(seed))),
+        None if more.shuffle || libtest_variables.shuffle => Some(Shuffle::Root),
+        None => None,
+    };
+    let max_fail = match (more.fail_fast, running.max_fail) {
+        (true, _) => Some(NonZeroUsize::MIN),
+        (false, max_fail) => max_fail,
+    };
+    let require = env.get("ROBUST_REQUIRE").map_or("", String::as_str);
+    let require = Require::parse(require, known).map_err(|error| CliError::unusable(error.to_string()))?;
+    Ok(Settings {
+        selection: Selection {
+            filters: libtest.filter.into_iter().chain(more.filters).collect(),
+            exact: libtest.exact,
+            skip: libtest.skip,
+            ignored,
+            benchmarks_only: libtest.bench,
+            tags: choosing.tag,
+            skip_tags: choosing.skip_tag,
+            shard: choosing.shard,
+            last_failed: None,
+        },
+        last_failed: choosing.last_failed,
+        list,
+        plan: reporting.plan,
+        report_from: reporting.report_from,
+        format,
+        color: match libtest.color {
+            None | Some(ColorSetting::Auto) => Color::Auto,
+            Some(ColorSetting::Always) => Color::Always,
+            Some(ColorSetting::Never) => Color::Never,
+        },
+        show_output: libtest.show_output,
+        no_capture: libtest.nocapture || libtest_variables.no_capture,
+        report_time: more.report_time.is_some(),
+        logfile: libtest.logfile.map(PathBuf::from),
+        test_threads: match libtest.test_threads {
+            Some(threads) => NonZeroUsize::new(threads),
+            None => libtest_variables.threads()?,
+        },
+        isolation: running.isolation.map(Into::into),
+        timeout: running.timeout,
+        retries: running.retries,
+        max_fail,
+        repeat: running.repeat,
+        run_for: running.run_for,
+        shuffle,
+        seed: running.seed.map(Seed),
+        junit: reporting.junit,
+        report_dir: reporting.report_dir,
+        show_logs: reporting.show_logs,
+        bins: bins(choosing.bin, known)?,
+        require,
+        nextest: environment::nextest(env),
+    })
+}
+
+/// The programs that replace those of kinds, by `KIND[@VERSION]`; the paths absolute.
+fn bins(bins: Vec<Bin>, known: KnownNames<'_>) -> Result<BTreeMap<String, PathBuf>, CliError> {
+    let mut found = BTreeMap::new();
+    for Bin { kind, version, path } in bins {
+        if !known.kinds.contains(&kind.as_str()) {
+            let hint = Hint::new(&kind, known.kinds.iter().copied());
+            return Err(CliError::unusable(format!(
+                "--bin: no kind is called `{kind}`{hint}"
+            )));
+        }
+        let shown = path.display();
+        if !path.exists() {
+            return Err(CliError::unusable(format!(
+                "--bin: there is no file {shown} (for `{kind}`)"
+            )));
+        }
+        if !is_executable(&path) {
+            return Err(CliError::unusable(format!(
+                "--bin: {shown} (for `{kind}`) is not an executable file"
+            )));
+        }
+        // Cases run in folders of their own.
+        let path = std::path::absolute(&path)
+            .map_err(|error| CliError::unusable(format!("--bin: {shown}: {error}")))?;
+        let key = version.map_or_else(|| kind.clone(), |version| format!("{kind}@{version}"));
+        if found.insert(key.clone(), path).is_some() {
+            return Err(CliError::unusable(format!("--bin: `{key}` is given twice")));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,472 @@
+//! One attempt at a case, inside the process that runs it: parameters in order, the body, teardown in
+//! reverse, and a look at what is left.
+//!
+//! Knows nothing of the runner, of slots or of reports: an order comes in, a verdict goes out. The runner
+//! keeps the deadlines, because a case may freeze tokio's clock or block its thread.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use crate::case::{Case, Facts};
+use crate::error::Error;
+use crate::footprint::{Footprint, Inventory, Observer};
+use crate::matrix::Matrix;
+use crate::outcome::{Class, Problem};
+use crate::panics::{self, Phase};
+use crate::param::{Begin, Body, BodyError, BodyResult, Build};
+use crate::process_tree;
+use crate::protocol::{Done, Order, WorkerConfig};
+use crate::registry::{Flavor, Scenario};
+use crate::verdict::{BodyEnd, Findings};
+
+/// Asks a running case to unwind, from another thread.
+#[derive(Debug, Default)]
+pub(crate) struct Cancel {
+    /// The order that is to end; orders count from 1.
+    number: AtomicU64,
+    notify: Notify,
+}
+
+impl Cancel {
+    pub(crate) fn cancel(&self, number: u64) {
+        self.number.store(number, Ordering::SeqCst);
+        self.notify.notify_waiters();
+    }
+
+    async fn wait_for(&self, number: u64) {
+        loop {
+            let notified = self.notify.notified();
+            if self.number.load(Ordering::SeqCst) == number {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// Runs cases one after another.
+pub(crate) struct Executor {
+    config: WorkerConfig,
+    environment: Arc<crate::param::Environment>,
+    scenarios: Vec<&'static Scenario>,
+    matrices: HashMap<u32, Matrix>,
+    cancel: Arc<Cancel>,
+    /// Called when a body is over and something still takes its time.
+    body_over: Box<dyn Fn() + Send>,
+    /// Kept from case to case while it is provably clean.
+    runtime: Option<Runtime>,
+    observer: Observer,
+    /// What the process had before any case, without and with a runtime.
+    bare: Baseline,
+    with_runtime: Baseline,
+    /// Whether this process is all the executor's own, so that what is new in it is the case's.
+    inspects: bool,
+}
+
+struct Baseline {
+    footprint: Footprint,
+    inventory: Inventory,
+}
+
+impl Baseline {
+    fn now(observer: &Observer) -> Self {
+        Self {
+            inventory: Inventory::now(),
+            footprint: observer.footprint(),
+        }
+    }
+}
+
+impl Executor {
+    /// # Errors
+    /// When no runtime can be made.
+    pub(crate) fn new(
+        config: WorkerConfig,
+        cancel: Arc<Cancel>,
+        body_over: Box<dyn Fn() + Send>,
+    ) -> std::io::Result<Self> {
+        // The first runtime of a process opens descriptors that are never closed; they are no case's.
+        drop(new_runtime(Flavor::CurrentThread, false)?);
+        let observer = Observer::new();
+        let bare = Baseline::now(&observer);
+        let runtime = new_runtime(Flavor::CurrentThread, false)?;
+        let with_runtime = Baseline::now(&observer);
+        Ok(Self {
+            environment: Arc::new(config.environment.clone()),
+            config,
+            scenarios: crate::registry::scenarios(),
+            matrices: HashMap::new(),
+            cancel,
+            body_over,
+            runtime: Some(runtime),
+            observer,
+            bare,
+            with_runtime,
+            inspects: true,
+        })
+    }
+
+    /// For a process that does other things at the same time.
+    pub(crate) fn without_inspection(mut self) -> Self {
+        self.inspects = false;
+        self
+    }
+
+    pub(crate) fn run(&mut self, order: &Order) -> Done {
+        let mut findings = Findings::default();
+        let mut dirty = None;
+        match self.prepare(order) {
+            Ok((scenario, case, choices, links)) => {
+                self.attempt(order, scenario, &case, (choices, links), &mut findings);
+                findings.should_panic = scenario.options.should_panic;
+                dirty = self.inspect(has_own_runtime(scenario), &mut findings);
+            }
+            Err(problem) => findings.body = Some(BodyEnd::Broken(problem)),
+        }
+        findings.other_panics = panics::take_foreign();
+        if !findings.other_panics.is_empty() {
+            dirty.get_or_insert_with(|| "a panic outside of the body".to_owned());
+        }
+        if self.inspects && panics::hook_was_replaced() {
+            dirty.get_or_insert_with(|| "the case replaced the panic hook".to_owned());
+        }
+        if matches!(findings.body, Some(BodyEnd::Cancelled)) {
+            dirty.get_or_insert_with(|| "the case was cancelled".to_owned());
+        }
+        crate::flush::flush_output();
+        Done {
+            number: order.number,
+            outcome: findings.outcome().bounded(),
+            dirty,
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the four things one order resolves to")]
+    fn prepare(
+        &mut self,
+        order: &Order,
+    ) -> Result<(&'static Scenario, Case, Vec<usize>, Vec<Option<usize>>), Problem> {
+        let broken = |text: String| Problem::new(Class::Harness, text);
+        let scenario = *self
+            .scenarios
+            .get(order.scenario as usize)
+            .ok_or_else(|| broken(format!("the worker knows no scenario number {}", order.scenario)))?;
+        let matrix = match self.matrices.entry(order.scenario) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => new.insert(
+                Matrix::expand(scenario, &self.config.suite_crate, &self.environment)
+                    .map_err(|error| broken(error.to_string()))?,
+            ),
+        };
+        if order.cell >= matrix.cells() {
+            return Err(broken(format!(
+                "the worker's matrix of {} has no cell {}",
+                matrix.name, order.cell
+            )));
+        }
+        let case = Case::new(Facts {
+            name: matrix.case_name(order.cell),
+            seed: order.seed,
+            attempt: order.attempt,
+            folder: PathBuf::from(&order.folder),
+            environment: Arc::clone(&self.environment),
+            run_id: self.config.run_id.clone(),
+        });
+        Ok((scenario, case, matrix.choices(order.cell), matrix.links.clone()))
+    }
+
+    fn attempt(
+        &mut self,
+        order: &Order,
+        scenario: &'static Scenario,
+        case: &Case,
+        (choices, links): (Vec<usize>, Vec<Option<usize>>),
+        findings: &mut Findings,
+    ) {
+        panics::set_case(case.name());
+        let options = &scenario.options;
+        let special = has_own_runtime(scenario);
+        if special {
+            self.drop_runtime();
+        }
+        if self.runtime.is_none() {
+            match new_runtime(options.flavor, options.start_paused) {
+                Ok(runtime) => self.runtime = Some(runtime),
+                Err(error) => {
+                    let text = format!("no tokio runtime could be made: {error}");
+                    findings.body = Some(BodyEnd::Broken(Problem::new(Class::Harness, text)));
+                    return;
+                }
+            }
+            if !special {
+                self.with_runtime = Baseline::now(&self.observer);
+            }
+        }
+        let Some(runtime) = &self.runtime else { return };
+
+        let cancel = &self.cancel;
+        let number = order.number;
+        let end = catch(Phase::Case, || {
+            let mut build = None;
+            let body = match scenario.begin {
+                Begin::Plain(body) => body(),
+                Begin::Params(begin) => {
+                    let build = build.insert(Build::new(case.clone(), scenario.sites, choices, links));
+                    match drive(runtime, or_cancelled(cancel, number, begin(build))) {
+                        Some(Ok(body)) => body,
+                        Some(Err(error)) => return setup_error(&error),
+                        None => return BodyEnd::Cancelled,
+                    }
+                }
+            };
+            panics::set_phase(Phase::Body);
+            let result = match body {
+                Body::Async(future) => drive(runtime, or_cancelled(cancel, number, future)),
+                Body::Sync(body) => {
+                    let _context = runtime.enter();
+                    Some(body())
+                }
+            };
+            result.map_or(BodyEnd::Cancelled, body_end)
+        });
+        findings.body = Some(match end {
+            Ok(end) => end,
+            Err((Phase::Body, problem)) => BodyEnd::Panicked(problem),
+            Err((_, problem)) => BodyEnd::Broken(Problem {
+                class: Class::Setup,
+                ..problem
+            }),
+        });
+        self.tear_down(case, findings);
+        if !matches!(
+            findings.body,
+            Some(BodyEnd::Ok | BodyEnd::Failed(_) | BodyEnd::Skipped(_))
+        ) {
+            self.drop_runtime();
+        }
+    }
+
+    /// Undoes what the case deferred, last in, first out, all within the configured time.
+    fn tear_down(&self, case: &Case, findings: &mut Findings) {
+        let Some(runtime) = &self.runtime else { return };
+        let until = Instant::now() + Duration::from_millis(self.config.teardown_ms_max);
+        let mut thawed = false;
+        while let Some(closer) = case.pop_closer() {
+            if !std::mem::replace(&mut thawed, true) {
+                (self.body_over)();
+                thaw(runtime);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let what = closer.what;
+            let closed = catch(Phase::Teardown, || {
+                drive(runtime, async {
+                    tokio::time::timeout(left, (closer.close)()).await
+                })
+            });
+            match closed {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => findings.teardown.push(format!("{what}: {error:?}")),
+                Ok(Err(_)) => {
+                    let limit = self.config.teardown_ms_max;
+                    findings.teardown.push(format!(
+                        "{what}: not done when the {limit} ms for teardown were over"
+                    ));
+                }
+                Err((_, problem)) => findings.teardown.push(format!("{what}: {problem}")),
+            }
+        }
+    }
+
+    /// Looks at what the case left; names what outlives the settle window. Returns why the process is not as
+    /// it was.
+    fn inspect(&mut self, own_runtime: bool, findings: &mut Findings) -> Option<String> {
+        let own_tasks = if own_runtime { self.end_own_runtime() } else { None };
+        if !self.inspects {
+            return None;
+        }
+        let now = self.observer.footprint();
+        let before = if self.runtime.is_some() {
+            &self.with_runtime
+        } else {
+            &self.bare
+        };
+        let changes = now.changes(&before.footprint);
+        let same = now.same_resources(&before.footprint);
+        if own_tasks.is_none() && self.tasks() == 0 && same && !process_tree::has_children() {
+            return changes;
+        }
+        (self.body_over)();
+        let until = Instant::now() + Duration::from_millis(self.config.settle_ms_max);
+        let mut pause = Duration::from_micros(100);
+        let leaks = loop {
+            if self.tasks() == 0 {
+                // Its idle helper threads end with it.
+                self.drop_runtime();
+            }
+            process_tree::reap_all();
+            let leaks = self.leaks();
+            if leaks.is_empty() || Instant::now() >= until {
+                break leaks;
+            }
+            match &self.runtime {
+                Some(runtime) => {
+                    thaw(runtime);
+                    runtime.block_on(async { tokio::time::sleep(pause).await });
+                }
+                None => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_millis(20));
+        };
+        process_tree::end_descendants(&Default::default());
+        self.drop_runtime();
+        let leaks: Vec<String> = own_tasks.into_iter().chain(leaks).collect();
+        if leaks.is_empty() {
+            // Nothing is left, but something may be gone: a descriptor that was closed.
+            let as_it_was = self.observer.footprint().same_resources(&self.bare.footprint);
+            return changes
+                .or_else(|| (!as_it_was).then(|| "closed descriptors that are not its own".to_owned()));
+        }
+        findings.leaks = leaks;
+        Some("the case left something behind".to_owned())
+    }
+
+    /// Ends a runtime that is the case's alone: its threads and descriptors go with it, so its tasks are
+    /// looked at before. Returns those that do not end by themselves.
+    fn end_own_runtime(&mut self) -> Option<String> {
+        if self.inspects && self.tasks() > 0 {
+            (self.body_over)();
+            let until = Instant::now() + Duration::from_millis(self.config.settle_ms_max);
+            while let Some(runtime) = self
+                .runtime
+                .as_ref()
+                .filter(|_| self.tasks() > 0 && Instant::now() < until)
+            {
+                thaw(runtime);
+                runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+            }
+        }
+        let left = self.tasks_left();
+        self.drop_runtime();
+        left
+    }
+
+    fn leaks(&self) -> Vec<String> {
+        let mut leaks = Vec::new();
+        leaks.extend(self.tasks_left());
+        let children = process_tree::descendants(std::process::id(), &Default::default());
+        leaks.extend(children.iter().map(|process| format!("process {process}")));
+        let before = if self.runtime.is_some() {
+            &self.with_runtime
+        } else {
+            &self.bare
+        };
+        leaks.extend(Inventory::now().beyond(&before.inventory));
+        leaks
+    }
+
+    fn tasks_left(&self) -> Option<String> {
+        let tasks = self.tasks();
+        (tasks > 0).then(|| format!("{tasks} tokio task{}", if tasks == 1 { "" } else { "s" }))
+    }
+
+    fn tasks(&self) -> usize {
+        self.runtime
+            .as_ref()
+            .map_or(0, |runtime| runtime.metrics().num_alive_tasks())
+    }
+
+    fn drop_runtime(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping it would wait for blocking tasks for ever.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Whether the scenario runs on a runtime made for each of its cases.
+fn has_own_runtime(scenario: &Scenario) -> bool {
+    scenario.options.start_paused || scenario.options.flavor != Flavor::CurrentThread
+}
+
+fn new_runtime(flavor: Flavor, start_paused: bool) -> std::io::Result<Runtime> {
+    let mut builder = match flavor {
+        Flavor::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+        Flavor::MultiThread(threads) => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            if let Some(threads) = threads {
+                builder.worker_threads(threads);
+            }
+            builder
+        }
+    };
+    builder.enable_all();
+    if start_paused {
+        builder.start_paused(true);
+    }
+    builder.build()
+}
+
+/// Runs the future to its end; its panics, and no other task's, are the case's own.
+fn drive<F: Future>(runtime: &Runtime, future: F) -> F::Output {
+    panics::outside(|| {
+        let mut future = pin!(future);
+        runtime.block_on(std::future::poll_fn(|context| {
+            panics::within(|| future.as_mut().poll(context))
+        }))
+    })
+}
+
+/// The future's output, unless the order is cancelled first.
+async fn or_cancelled<F: Future>(cancel: &Cancel, number: u64, future: F) -> Option<F::Output> {
+    let (mut future, mut cancelled) = (pin!(future), pin!(cancel.wait_for(number)));
+    std::future::poll_fn(|context| {
+        if cancelled.as_mut().poll(context).is_ready() {
+            return std::task::Poll::Ready(None);
+        }
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// Lets a frozen clock run again: timers that fire at once would end every teardown at once.
+fn thaw(runtime: &Runtime) {
+    let _context = runtime.enter();
+    let before = tokio::time::Instant::now();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_nanos(500) {}
+    if tokio::time::Instant::now() == before {
+        tokio::time::resume();
+    }
+}
+
+fn setup_error(error: &Error) -> BodyEnd {
+    match error.skip_reason() {
+        Some(reason) => BodyEnd::Skipped(reason),
+        None => BodyEnd::Broken(Problem::new(Class::Setup, format!("{error:?}"))),
+    }
+}
+
+fn body_end(result: BodyResult) -> BodyEnd {
+    match result {
+        Ok(()) => BodyEnd::Ok,
+        Err(BodyError::Failed(text)) => BodyEnd::Failed(Problem::new(Class::Error, text)),
+        Err(BodyError::Skipped(reason)) => BodyEnd::Skipped(reason),
+    }
+}
+
+/// Runs `work`, which starts in `phase`; a panic becomes the phase it came in and the problem it is.
+fn catch<T>(phase: Phase, work: impl FnOnce() -> T) -> Result<T, (Phase, Problem)> {
+    panics::set_phase(phase);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| panics::within(work)));
+    let reached = panics::set_phase(Phase::Outside);
+    result.map_err(|payload| (reached, panics::take_own(&*payload)))
+}

@@ -1,0 +1,224 @@
+//! What a worker looks like from outside, so that a case that changed it is noticed.
+//!
+//! Looking costs a handful of system calls where nothing changed; only a difference is looked into.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::surface::Surface;
+use rustix::fs::{Mode, OFlags, Stat};
+
+/// The state of this process that a case must leave as it found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    /// How many descriptors are open.
+    descriptors: u64,
+    /// How many threads there are.
+    threads: u64,
+    folder: Option<PathBuf>,
+    umask: u32,
+    environment: Vec<(OsString, OsString)>,
+    surface: Surface,
+}
+
+/// Looks at this process. It keeps two folders of `/proc` open, which spares finding them each time.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    descriptors: Option<OwnedFd>,
+    threads: Option<OwnedFd>,
+}
+
+/// The same with names, for telling what is new.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Inventory {
+    /// Descriptor and what it is: a path, `socket:[inode]`, `anon_inode:[eventpoll]`.
+    descriptors: BTreeMap<u32, String>,
+    /// Thread id and name.
+    threads: BTreeMap<u32, String>,
+}
+
+impl Observer {
+    pub(crate) fn new() -> Self {
+        let folder = |path: &str| {
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).ok()
+        };
+        Self {
+            descriptors: folder(DESCRIPTORS),
+            threads: folder(THREADS),
+        }
+    }
+
+    pub(crate) fn footprint(&self) -> Footprint {
+        Footprint {
+            descriptors: self.descriptor_count(),
+            threads: self.thread_count(),
+            folder: std::env::current_dir().ok(),
+            umask: umask(),
+            environment: std::env::vars_os().collect(),
+            surface: Surface::now(),
+        }
+    }
+
+    /// Linux 6.2 and later tell the number of open descriptors as the folder's size.
+    fn descriptor_count(&self) -> u64 {
+        match stat(self.descriptors.as_ref(), DESCRIPTORS) {
+            Some(stat) if stat.st_size > 0 => u64::try_from(stat.st_size).unwrap_or(0),
+            _ => descriptors().len() as u64,
+        }
+    }
+
+    /// The thread folder has a link for each thread, beside `.` and `..`.
+    fn thread_count(&self) -> u64 {
+        stat(self.threads.as_ref(), THREADS).map_or(0, |stat| stat.st_nlink.saturating_sub(2))
+    }
+}
+
+/// Of the open folder; of the path where a case closed that.
+fn stat(folder: Option<&OwnedFd>, path: &str) -> Option<Stat> {
+    folder
+        .and_then(|folder| rustix::fs::fstat(folder).ok())
+        .or_else(|| rustix::fs::stat(path).ok())
+}
+
+const DESCRIPTORS: &str = "/proc/self/fd";
+const THREADS: &str = "/proc/self/task";
+
+impl Footprint {
+    /// Whether descriptors and threads are as many as `before`.
+    pub(crate) fn same_resources(&self, before: &Self) -> bool {
+        self.descriptors == before.descriptors && self.threads == before.threads
+    }
+
+    /// What else changed since `before`, in words: reasons to retire the process, not to fail the case.
+    pub(crate) fn changes(&self, before: &Self) -> Option<String> {
+        let mut changed = Vec::new();
+        if self.folder != before.folder {
+            changed.push("the current directory");
+        }
+        if self.umask != before.umask {
+            changed.push("the umask");
+        }
+        if self.environment != before.environment {
+            changed.push("the environment");
+        }
+        changed.extend(self.surface.changes(&before.surface));
+        (!changed.is_empty()).then(|| format!("changed {}", changed.join(", ")))
+    }
+}
+
+impl Inventory {
+    pub(crate) fn now() -> Self {
+        Self {
+            descriptors: descriptors(),
+            threads: threads(),
+        }
+    }
+
+    /// What is here and was not `before`, a line each.
+    pub(crate) fn beyond(&self, before: &Self) -> Vec<String> {
+        let descriptors = self
+            .descriptors
+            .iter()
+            .filter(|(number, target)| before.descriptors.get(number) != Some(target))
+            .map(|(number, target)| format!("file descriptor {number}: {}", with_address(target)));
+        let threads = self
+            .threads
+            .iter()
+            .filter(|(id, _)| !before.threads.contains_key(id))
+            .map(|(id, name)| format!("thread {id} ({name})"));
+        descriptors.chain(threads).collect()
+    }
+}
+
+fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
+}
+
+fn descriptors() -> BTreeMap<u32, String> {
+    numbered(DESCRIPTORS, |path| {
+        std::fs::read_link(path).map(|target| target.to_string_lossy().into_owned())
+    })
+    .into_iter()
+    // The folder that is being read is itself open.
+    .filter(|(_, target)| !(target.starts_with("/proc/") && target.ends_with("/fd")))
+    .collect()
+}
+
+fn threads() -> BTreeMap<u32, String> {
+    numbered(THREADS, |path| {
+        std::fs::read_to_string(path.join("comm")).map(|name| name.trim_end().to_owned())
+    })
+}
+
+fn numbered(
+    folder: &str,
+    read: impl Fn(&std::path::Path) -> std::io::Result<String>,
+) -> BTreeMap<u32, String> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let (Some(number), Ok(text)) = (number, read(&entry.path())) {
+            all.insert(number, text);
+        }
+    }
+    all
+}
+
+/// Says of a socket whether it listens, and where it is bound.
+fn with_address(target: &str) -> String {
+    let inode = target
+        .strip_prefix("socket:[")
+        .and_then(|rest| rest.strip_suffix(']'));
+    let found = inode.and_then(|inode| {
+        ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+            .iter()
+            .find_map(|table| {
+                std::fs::read_to_string(table)
+                    .ok()?
+                    .lines()
+                    .skip(1)
+                    .find_map(|line| {
+                        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+                        let port = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
+                        let state = if *fields.get(3)? == "0A" {
+                            "listening on"
+                        } else {
+                            "connected from"
+                        };
+                        (*fields.get(9)? == inode).then(|| format!("{target}, {state} TCP port {port}"))
+                    })
+            })
+    });
+    found.unwrap_or_else(|| target.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_named() {
+        let before = Inventory::now();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let (up, is_up) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("left-behind".into())
+            .spawn(move || {
+                up.send(()).unwrap();
+                wait.recv().unwrap_err()
+            });
+        is_up.recv().unwrap();
+        let new = Inventory::now().beyond(&before).join("\n");
+        assert!(new.contains(&format!("listening on TCP port {port}")), "{new}");
+        assert!(new.contains("(left-behind)"), "{new}");
+        drop(stop);
+        thread.unwrap().join().unwrap();
+    }
+}

@@ -1,0 +1,368 @@
+//! From a scenario's declaration to its matrix, with everything that is wrong with it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{CELLS_MAX, CellRule, Matrix, MatrixAxis, MatrixError, MatrixProblem, MatrixValue, separator};
+use crate::near_miss::Hint;
+use crate::param::{Axis, AxisValue, Environment, Shape};
+use crate::registry::{Rule, Scenario, Site};
+
+impl Matrix {
+    /// Asks every parameter for its shape and makes the product of their axes.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the declaration: labels, capabilities or parameters that do not exist,
+    /// labels that occur twice, parameters that have nothing or several things to connect to, a product
+    /// beyond [`CELLS_MAX`].
+    pub fn expand(
+        scenario: &'static Scenario,
+        suite_crate: &str,
+        environment: &Environment,
+    ) -> Result<Self, MatrixError> {
+        let sites = scenario.sites;
+        let shapes: Vec<Shape> = sites.iter().map(|site| (site.shape)(site, environment)).collect();
+        let mut expansion = Expansion {
+            sites,
+            shapes: &shapes,
+            axes: Vec::new(),
+            problems: Vec::new(),
+        };
+        expansion.narrow_axes();
+        let links = expansion.links();
+        let cells = expansion.cells();
+        let exclude = expansion.rules("exclude", scenario.options.exclude);
+        let known_failure = expansion.rules("known_failure", scenario.options.known_failure);
+        let requires = expansion.requires(scenario);
+        let Expansion { axes, problems, .. } = expansion;
+
+        let name = scenario.full_name(suite_crate);
+        if !problems.is_empty() {
+            return Err(MatrixError {
+                scenario: name,
+                file: scenario.file,
+                line: scenario.line,
+                problems,
+            });
+        }
+        let mut strides = vec![1_u64; axes.len()];
+        for index in (1..axes.len()).rev() {
+            // With an empty axis there are no cells, and the strides mean nothing.
+            strides[index - 1] = strides[index].saturating_mul(axes[index].values.len().max(1) as u64);
+        }
+        let reasons = |axis: &MatrixAxis| {
+            let values = axis.values.iter();
+            values
+                .map(|value| value.unavailable.as_deref().map(Arc::from))
+                .collect()
+        };
+        Ok(Self {
+            scenario,
+            name,
+            links,
+            cells,
+            strides,
+            exclude,
+            known_failure,
+            requires,
+            unavailable: axes.iter().map(reasons).collect(),
+            empty_because: axes
+                .iter()
+                .find_map(|axis| axis.empty_because.as_deref().map(Arc::from)),
+            axes,
+        })
+    }
+}
+
+struct Expansion<'a> {
+    sites: &'static [Site],
+    shapes: &'a [Shape],
+    axes: Vec<MatrixAxis>,
+    problems: Vec<MatrixProblem>,
+}
+
+impl<'a> Expansion<'a> {
+    fn narrow_axes(&mut self) {
+        for (index, site) in self.sites.iter().enumerate() {
+            let narrowing = [("`#[only]`", site.only), ("`#[except]`", site.except)];
+            let Some(axis) = &self.shapes[index].axis else {
+                let used = narrowing.into_iter().filter(|(_, labels)| !labels.is_empty());
+                self.problems
+                    .extend(used.map(|(by, _)| MatrixProblem::NothingToNarrow { by, param: site.name }));
+                continue;
+            };
+            self.check_labels(site, axis);
+            for (by, labels) in narrowing {
+                // Without any kind registered, nothing says that a label is wrong.
+                for label in labels.iter().filter(|_| !axis.values.is_empty()) {
+                    self.find_label(by, site.name, axis, label);
+                }
+            }
+            let stays = |value: &AxisValue| {
+                (site.only.is_empty() || site.only.contains(&&*value.label))
+                    && !site.except.contains(&&*value.label)
+            };
+            let values = axis.values.iter().enumerate().filter(|(_, value)| stays(value));
+            let values: Vec<MatrixValue> = values
+                .map(|(index, value)| MatrixValue {
+                    index,
+                    label: value.label.clone(),
+                    provides: value.provides,
+                    unavailable: value.unavailable.clone(),
+                })
+                .collect();
+            self.axes.push(MatrixAxis {
+                name: site.name,
+                site: index,
+                empty_because: values.is_empty().then(|| empty_because(site, axis)),
+                values,
+            });
+        }
+        self.check_separators();
+    }
+
+    fn check_labels(&mut self, site: &'static Site, axis: &Axis) {
+        let mut seen = BTreeSet::new();
+        let mut reported = BTreeSet::new();
+        for value in &axis.values {
+            let label = &*value.label;
+            if !seen.insert(label) && reported.insert(label) {
+                self.problems.push(MatrixProblem::DuplicateLabel {
+                    param: site.name,
+                    label: label.to_owned(),
+                });
+            }
+            if label.chars().any(char::is_control) {
+                self.unusable_label(site.name, label, "has control characters".to_owned());
+            }
+        }
+    }
+
+    /// A label that holds what separates it from the next one would let two cells have the same name.
+    fn check_separators(&mut self) {
+        let mut found = Vec::new();
+        for pair in self.axes.windows(2) {
+            let (axis, next) = (&pair[0], &pair[1]);
+            let values = axis.values.iter();
+            let bad = values.filter(|value| separator(&value.label, next.name).is_some());
+            found.extend(bad.map(|value| (axis.name, value.label.clone(), next.name)));
+        }
+        for (param, label, next) in found {
+            let why = format!("holds `,{next}=`, which begins the next label of a case's name");
+            self.unusable_label(param, &label, why);
+        }
+    }
+
+    fn unusable_label(&mut self, param: &'static str, label: &str, why: String) {
+        self.problems.push(MatrixProblem::UnusableLabel {
+            param,
+            label: label.to_owned(),
+            why,
+        });
+    }
+
+    fn find_label(
+        &mut self,
+        by: &'static str,
+        param: &'static str,
+        axis: &Axis,
+        label: &'static str,
+    ) -> bool {
+        let found = axis.values.iter().any(|value| value.label == label);
+        if !found {
+            let known = axis.values.iter().map(|value| &*value.label);
+            let hint = Hint::new(label, known);
+            self.problems.push(MatrixProblem::UnknownLabel {
+                by,
+                param,
+                label,
+                hint,
+            });
+        }
+        found
+    }
+
+    fn cells(&mut self) -> u64 {
+        if self.axes.iter().any(|axis| axis.values.is_empty()) {
+            return 0;
+        }
+        let mut lengths = self.axes.iter().map(|axis| axis.values.len() as u64);
+        match lengths.try_fold(1_u64, u64::checked_mul) {
+            Some(cells) if cells <= CELLS_MAX => cells,
+            _ => {
+                let problem = MatrixProblem::TooManyCells { max: CELLS_MAX };
+                self.problems.push(problem);
+                0
+            }
+        }
+    }
+
+    fn links(&mut self) -> Vec<Option<usize>> {
+        (0..self.sites.len())
+            .map(|site| match self.link(site) {
+                Ok(link) => link,
+                Err(problem) => {
+                    self.problems.push(problem);
+                    None
+                }
+            })
+            .collect()
+    }
+
+    fn link(&self, here: usize) -> Result<Option<usize>, MatrixProblem> {
+        let Site { name: param, on, .. } = self.sites[here];
+        let Some(needs) = self.shapes[here].needs else {
+            return match on {
+                Some(on) => Err(MatrixProblem::ConnectsToNothing { param, on }),
+                None => Ok(None),
+            };
+        };
+        let what = needs.what;
+        let others = || (0..self.sites.len()).filter(|other| *other != here);
+        let source = match on {
+            Some(on) => {
+                let givers = || others().filter(|other| self.shapes[*other].gives.is_some());
+                let Some(found) = givers().find(|other| self.sites[*other].name == on) else {
+                    let hint = Hint::new(on, givers().map(|other| self.sites[other].name));
+                    return Err(MatrixProblem::UnknownSource { param, on, hint });
+                };
+                match self.shapes[found].gives {
+                    Some(gives) if gives == needs => found,
+                    gives => {
+                        let given = gives.map_or("something else", |gives| gives.what);
+                        return Err(MatrixProblem::WrongSource {
+                            param,
+                            on,
+                            what,
+                            given,
+                        });
+                    }
+                }
+            }
+            None => {
+                let candidates: Vec<usize> = others()
+                    .filter(|other| self.shapes[*other].gives == Some(needs))
+                    .collect();
+                match candidates[..] {
+                    [] => return Err(MatrixProblem::NothingToConnectTo { param, what }),
+                    [sole] => sole,
+                    _ => {
+                        let candidates = candidates.iter().map(|other| self.sites[*other].name);
+                        return Err(MatrixProblem::Ambiguous {
+                            param,
+                            what,
+                            candidates: candidates.collect(),
+                        });
+                    }
+                }
+            }
+        };
+        if source > here {
+            let source_param = self.sites[source].name;
+            return Err(MatrixProblem::ComesLater { param, source_param });
+        }
+        Ok(Some(source))
+    }
+
+    /// The un-narrowed axis of a parameter that an option names, and its position among the axes.
+    fn named_axis(&mut self, option: &'static str, param: &'static str) -> Option<(usize, &'a Axis)> {
+        let problem = match self.sites.iter().position(|site| site.name == param) {
+            Some(site) => match &self.shapes[site].axis {
+                Some(axis) => {
+                    let position = self.axes.iter().position(|axis| axis.site == site);
+                    return position.map(|position| (position, axis));
+                }
+                None => MatrixProblem::NoAxis { option, param },
+            },
+            None => {
+                let hint = Hint::new(param, self.axes.iter().map(|axis| axis.name));
+                MatrixProblem::UnknownParam { option, param, hint }
+            }
+        };
+        self.problems.push(problem);
+        None
+    }
+
+    /// The rules that can hold for a cell: not those that name a label which `#[only]` or `#[except]` removed.
+    fn rules(&mut self, option: &'static str, rules: &'static [Rule]) -> Vec<CellRule> {
+        let mut found = Vec::new();
+        for rule in rules {
+            let mut when = Vec::new();
+            for (param, label) in rule.when.iter().copied() {
+                let Some((position, axis)) = self.named_axis(option, param) else {
+                    continue;
+                };
+                if axis.values.is_empty() || !self.find_label(quoted(option), param, axis, label) {
+                    continue;
+                }
+                let mut values = self.axes[position].values.iter();
+                if let Some(value) = values.position(|value| value.label == label) {
+                    when.push((position, value));
+                }
+            }
+            if when.len() == rule.when.len() {
+                let reason = Arc::from(rule.because);
+                found.push(CellRule { rule, reason, when });
+            }
+        }
+        found
+    }
+
+    fn requires(&mut self, scenario: &Scenario) -> Vec<(usize, Vec<Option<Arc<str>>>)> {
+        let mut found = Vec::new();
+        for requirement in scenario.options.requires {
+            let (param, capability) = (requirement.param, requirement.capability);
+            let Some((position, axis)) = self.named_axis("requires", param) else {
+                continue;
+            };
+            let provided: BTreeSet<&str> = axis
+                .values
+                .iter()
+                .flat_map(|value| value.provides)
+                .copied()
+                .collect();
+            if !axis.values.is_empty() && !provided.contains(capability) {
+                let hint = Hint::new(capability, provided);
+                self.problems.push(MatrixProblem::UnknownCapability {
+                    param,
+                    capability,
+                    hint,
+                });
+                continue;
+            }
+            let reasons = self.axes[position].values.iter().map(|value| {
+                let lacks = !value.provides.contains(&capability);
+                let label = &value.label;
+                lacks.then(|| {
+                    Arc::from(format!(
+                        "kind \"{label}\" of parameter \"{param}\" does not provide \"{capability}\""
+                    ))
+                })
+            });
+            let reasons = reasons.collect();
+            found.push((position, reasons));
+        }
+        found
+    }
+}
+
+fn quoted(option: &'static str) -> &'static str {
+    match option {
+        "exclude" => "`exclude`",
+        "known_failure" => "`known_failure`",
+        other => other,
+    }
+}
+
+fn empty_because(site: &Site, axis: &Axis) -> String {
+    if axis.values.is_empty() {
+        let reason = axis.empty_because.clone();
+        return reason.unwrap_or_else(|| format!("parameter \"{}\" has no values", site.name));
+    }
+    let labels: Vec<&str> = axis.values.iter().map(|value| &*value.label).collect();
+    format!(
+        "`#[only]` and `#[except]` leave parameter \"{}\" none of its values: {}",
+        site.name,
+        labels.join(", ")
+    )
+}

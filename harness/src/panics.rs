@@ -1,0 +1,231 @@
+//! Panics: whose they are, and their text, from the hook.
+//!
+//! A panic of the code the executor is calling belongs to the phase it is in. Any other one (of a thread, or
+//! of a task on the same thread) is *foreign* and fails the case whatever its body returns.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::outcome::{Class, Problem};
+
+/// What the executor is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing of a case.
+    Outside,
+    /// Building parameters.
+    Case,
+    /// The scenario's own code.
+    Body,
+    /// Undoing.
+    Teardown,
+}
+
+thread_local! {
+    static PHASE: Cell<Phase> = const { Cell::new(Phase::Outside) };
+    /// Whether this thread is inside [`within`], and not in some other task.
+    static WITHIN: Cell<bool> = const { Cell::new(false) };
+}
+
+static CASE: Mutex<String> = Mutex::new(String::new());
+static OWN: Mutex<Option<Problem>> = Mutex::new(None);
+static FOREIGN: Mutex<Vec<Problem>> = Mutex::new(Vec::new());
+/// Foreign panics that were only counted.
+static FOREIGN_MORE: AtomicU64 = AtomicU64::new(0);
+/// Where the hook is, to see whether it still is the one.
+static HOOK: AtomicUsize = AtomicUsize::new(0);
+
+/// So many foreign panics of a case are told; the others are in its output.
+const FOREIGN_MAX: usize = 20;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names the case in what the hook prints.
+pub(crate) fn set_case(name: &str) {
+    let mut case = lock(&CASE);
+    case.clear();
+    case.push_str(name);
+    drop(case);
+    *lock(&OWN) = None;
+}
+
+/// Sets this thread's phase and returns the one before.
+pub(crate) fn set_phase(phase: Phase) -> Phase {
+    PHASE.replace(phase)
+}
+
+/// Runs code whose panics are the case's own.
+pub(crate) fn within<T>(work: impl FnOnce() -> T) -> T {
+    with(true, work)
+}
+
+/// Runs code whose panics are not: a runtime, which polls other tasks too.
+pub(crate) fn outside<T>(work: impl FnOnce() -> T) -> T {
+    with(false, work)
+}
+
+fn with<T>(own: bool, work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WITHIN.set(self.0);
+        }
+    }
+    let _restore = Restore(WITHIN.replace(own));
+    work()
+}
+
+/// The panics since the last call that were not the case's own, oldest first.
+pub(crate) fn take_foreign() -> Vec<Problem> {
+    let mut all = std::mem::take(&mut *lock(&FOREIGN));
+    let more = FOREIGN_MORE.swap(0, Ordering::Relaxed);
+    if more > 0 {
+        all.push(Problem::new(
+            Class::Panic,
+            format!("{more} more panics outside of the body"),
+        ));
+    }
+    all
+}
+
+/// Whether a case put another panic hook in the place of this one, which then does not see every panic.
+pub(crate) fn hook_was_replaced() -> bool {
+    let hook = std::panic::take_hook();
+    let here = address(&*hook);
+    std::panic::set_hook(hook);
+    here != HOOK.load(Ordering::Relaxed)
+}
+
+fn address(hook: &(dyn Fn(&PanicHookInfo<'_>) + Send + Sync)) -> usize {
+    std::ptr::from_ref(hook).cast::<()>().addr()
+}
+
+/// The panic that was just caught: as the hook saw it, else from its payload.
+pub(crate) fn take_own(payload: &(dyn Any + Send)) -> Problem {
+    lock(&OWN)
+        .take()
+        .unwrap_or_else(|| Problem::new(Class::Panic, message(payload)))
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("Box<dyn Any>")
+}
+
+/// Installs the hook. `tell` gets every panic at once, before anything unwinds: an abort may follow.
+pub(crate) fn install(tell: impl Fn(&Problem) + Send + Sync + 'static) {
+    let hook = Box::new(move |info: &PanicHookInfo<'_>| {
+        let thread = std::thread::current();
+        let own = WITHIN.get();
+        let message = info.payload_as_str().unwrap_or("Box<dyn Any>");
+        let mut details = String::new();
+        if let Some(location) = info.location() {
+            let _infallible = write!(details, "at {location}");
+        }
+        let backtrace = std::backtrace::Backtrace::capture();
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+            let _infallible = write!(details, "\nstack backtrace:\n{}", trimmed(&backtrace.to_string()));
+        }
+        let name = if own {
+            lock(&CASE).clone()
+        } else {
+            thread.name().unwrap_or("<unnamed>").to_owned()
+        };
+        // Not `eprintln!`, which panics where stderr was closed or does not block: that would abort.
+        let _closed = writeln!(
+            std::io::stderr(),
+            "\nthread '{name}' panicked: {message}\n{details}"
+        );
+        let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
+        let mut problem = Problem {
+            class: Class::Panic,
+            message: first.to_owned(),
+            details: if rest.is_empty() {
+                details
+            } else {
+                format!("{rest}\n{details}")
+            },
+        };
+        if !own {
+            problem.message = format!("a panic on thread '{name}', outside of the body: {first}");
+        }
+        if own {
+            // Whole: `should_panic` may look for text anywhere in it.
+            tell(&problem.clone().bounded());
+            *lock(&OWN) = Some(problem);
+            return;
+        }
+        let mut foreign = lock(&FOREIGN);
+        if foreign.len() >= FOREIGN_MAX {
+            FOREIGN_MORE.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        foreign.push(problem.bounded());
+        let first = (foreign.len() == 1).then(|| foreign[0].clone());
+        drop(foreign);
+        if let Some(problem) = first {
+            tell(&problem);
+        }
+    });
+    HOOK.store(address(&*hook), Ordering::Relaxed);
+    std::panic::set_hook(hook);
+}
+
+/// A backtrace without the frames of the panic's own machinery above and of this crate below; whole with
+/// `RUST_BACKTRACE=full`.
+fn trimmed(backtrace: &str) -> String {
+    if std::env::var("RUST_BACKTRACE").is_ok_and(|mode| mode == "full") {
+        return backtrace.to_owned();
+    }
+    let mut frames: Vec<Vec<&str>> = Vec::new();
+    for line in backtrace.lines() {
+        match frames.last_mut() {
+            Some(frame) if line.trim_start().starts_with("at ") => frame.push(line),
+            _ => frames.push(vec![line]),
+        }
+    }
+    let begins = |frame: &[&str], what: &[&str]| {
+        frame
+            .first()
+            .and_then(|line| line.split_once(": "))
+            .is_some_and(|(_, name)| {
+                what.iter()
+                    .any(|what| name.trim_start_matches('<').starts_with(what))
+            })
+    };
+    let machinery = [
+        "core::panicking::",
+        "std::panicking::",
+        "core::result::unwrap_failed",
+        "core::option::",
+    ];
+    let entry = frames
+        .iter()
+        .position(|frame| begins(frame, &machinery[..1]))
+        .unwrap_or(0);
+    let first = frames[entry..]
+        .iter()
+        .position(|frame| !begins(frame, &machinery))
+        .map_or(0, |skip| entry + skip);
+    let rest = &frames[first..];
+    let own = [
+        "robust_test_harness::expansion::",
+        "robust_test_harness::param::",
+        "robust_test_harness::executor::",
+        "tokio::runtime::",
+    ];
+    let end = rest
+        .iter()
+        .position(|frame| begins(frame, &own))
+        .unwrap_or(rest.len());
+    let kept = if end == 0 { rest } else { &rest[..end] };
+    kept.concat().join("\n")
+}

@@ -1,0 +1,200 @@
+//! The processes of a run: who descends from whom, who carries the run's marker, and their end.
+//!
+//! Everything is read from `/proc`. A process is only ever signalled when it descends from the caller or
+//! carries the run's marker in its environment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+/// The environment variable every process of a run carries.
+pub(crate) const MARKER: &str = "ROBUST_RUN_ID";
+
+/// A process, as far as messages need it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) command: String,
+}
+
+impl std::fmt::Display for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {} ({})", self.pid, self.command)
+    }
+}
+
+/// Every process that descends from `root`, without it, parents first; zombies are left out.
+pub(crate) fn descendants(root: u32, skip: &BTreeSet<u32>) -> Vec<Process> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for pid in pids() {
+        if let Some((parent, state)) = parent_and_state(pid)
+            && state != 'Z'
+            && state != 'X'
+        {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let (mut found, mut open) = (Vec::new(), vec![root]);
+    while let Some(parent) = open.pop() {
+        for &pid in children.get(&parent).map_or(&[][..], Vec::as_slice) {
+            if !skip.contains(&pid) {
+                found.push(Process {
+                    pid,
+                    command: command(pid),
+                });
+                open.push(pid);
+            }
+        }
+    }
+    found
+}
+
+/// Every process whose environment says that it belongs to the run `run_id`, without the caller.
+pub(crate) fn marked(run_id: &str) -> Vec<Process> {
+    let needle = format!("{MARKER}={run_id}");
+    let own = std::process::id();
+    pids()
+        .filter(|&pid| pid != own)
+        .filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+                environment
+                    .split(|&byte| byte == 0)
+                    .any(|entry| entry == needle.as_bytes())
+            })
+        })
+        .map(|pid| Process {
+            pid,
+            command: command(pid),
+        })
+        .collect()
+}
+
+/// Ends every descendant of the calling process but `skip`, and reaps what was its own child. Returns what
+/// was there. Processes that appear meanwhile are ended too, for at most a second.
+pub(crate) fn end_descendants(skip: &BTreeSet<u32>) -> Vec<Process> {
+    let mut ended: Vec<Process> = Vec::new();
+    if !has_children() {
+        return ended;
+    }
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        let alive = descendants(std::process::id(), skip);
+        for process in &alive {
+            kill(process.pid);
+        }
+        for process in alive.iter().chain(&ended) {
+            reap(process.pid);
+        }
+        let done = alive.is_empty() || Instant::now() > until;
+        for process in alive {
+            if !ended.iter().any(|known| known.pid == process.pid) {
+                ended.push(process);
+            }
+        }
+        if done {
+            return ended;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Sends SIGKILL; a process that is gone is fine.
+pub(crate) fn kill(pid: u32) {
+    if let Some(pid) = as_pid(pid) {
+        let _gone = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Sends SIGKILL to a process group; one that is gone is fine.
+pub(crate) fn kill_group(leader: u32) {
+    if let Some(pid) = as_pid(leader) {
+        let _gone = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// Whether the calling process has any child, dead or alive, without scanning `/proc`.
+pub(crate) fn has_children() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(rustix::process::waitid(WaitId::All, options), Err(Errno::CHILD))
+}
+
+/// Takes the status of a dead child that nobody waits for; anything else is left alone.
+pub(crate) fn reap(pid: u32) {
+    if let Some(pid) = as_pid(pid) {
+        let _not_ours =
+            rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
+}
+
+/// Takes the status of every dead child. Only for a process that waits for none of its children itself.
+pub(crate) fn reap_all() {
+    while let Ok(Some(_)) =
+        rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+    {}
+}
+
+pub(crate) fn as_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn parent_and_state(pid: u32) -> Option<(u32, char)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command, in parentheses, may hold anything; the fields after the last one do not.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+fn command(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line)
+        .trim_end_matches('\0')
+        .replace('\0', " ");
+    if line.is_empty() {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        return name.trim_end().to_owned();
+    }
+    line.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn descendants_and_marked_processes_are_found() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sh -c 'echo up; exec sleep 60'; true"])
+            .env(MARKER, "a-test-of-descendants")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut up = [0; 3];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).unwrap();
+        // The inner shell has written and is about to become `sleep`.
+        let below = loop {
+            let below = descendants(std::process::id(), &BTreeSet::new());
+            if below.iter().any(|process| process.command == "sleep 60") {
+                break below;
+            }
+        };
+        assert!(below.iter().any(|process| process.pid == child.id()));
+        let marked: Vec<_> = marked("a-test-of-descendants");
+        assert_eq!(marked.len(), 2, "{marked:?}");
+        for process in &marked {
+            kill(process.pid);
+        }
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,346 @@
+//! What runner and worker say to each other.
+//!
+//! Frames on a Unix stream socket: a kind, the payload's length (4 bytes, little endian), the payload. The
+//! two frames of an unremarkable case are a few dozen bytes with fixed fields; what is rare is JSON. Two
+//! channels join a worker to its slot: *orders* (one case after another, answered in turn) and *watch*
+//! (read at any time, also while a case computes: cancellation; its end means that the runner is gone).
+
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{Outcome, Problem};
+use crate::param::Environment;
+use crate::seed::Seed;
+
+/// The first frame a worker reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WorkerConfig {
+    pub(crate) run_id: String,
+    /// The crate name that case names leave out.
+    pub(crate) suite_crate: String,
+    pub(crate) environment: Environment,
+    /// How long all teardowns of one case may take together, in milliseconds.
+    pub(crate) teardown_ms_max: u64,
+    /// How long the leak check waits for what is on its way out, in milliseconds.
+    pub(crate) settle_ms_max: u64,
+}
+
+/// One case to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// Unique in a run.
+    pub(crate) number: u64,
+    /// The index into [`crate::registry::scenarios`].
+    pub(crate) scenario: u32,
+    pub(crate) attempt: u32,
+    pub(crate) cell: u64,
+    pub(crate) seed: Seed,
+    /// The case's folder, to be made if it is asked for.
+    pub(crate) folder: String,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) number: u64,
+    pub(crate) outcome: Outcome,
+    /// Why no other case may run in this worker; `None`: it is as it was before.
+    pub(crate) dirty: Option<String>,
+}
+
+/// What a worker says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FromWorker {
+    /// A panic, told the moment it happens: an abort may follow.
+    Panicked(Problem),
+    /// The body is over, one way or another; what follows (teardown, waiting for what is on its way out) has
+    /// a deadline of its own. Not said where nothing follows.
+    BodyOver,
+    /// The verdict.
+    Done(Done),
+    /// It takes orders from now on: said once, so that its start is no part of its first case's time.
+    Began,
+    /// It could not begin to serve, and ends: the system had no room for its threads. With the error's number.
+    Unready(i32),
+}
+
+const ORDER: u8 = b'o';
+const CONFIG: u8 = b'c';
+const CANCEL: u8 = b'x';
+const PASSED: u8 = b'.';
+const DONE: u8 = b'd';
+const PANICKED: u8 = b'p';
+const BODY_OVER: u8 = b'b';
+const UNREADY: u8 = b'u';
+const BEGAN: u8 = b'g';
+
+/// Larger frames are a protocol error: nothing here comes near.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// A frame that was taken off a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    kind: u8,
+    payload: Vec<u8>,
+}
+
+fn frame(kind: u8, payload: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128);
+    bytes.push(kind);
+    bytes.extend([0; 4]);
+    payload(&mut bytes);
+    let length = u32::try_from(bytes.len() - 5).unwrap_or(u32::MAX);
+    bytes[1..5].copy_from_slice(&length.to_le_bytes());
+    bytes
+}
+
+fn json_frame(kind: u8, value: &impl Serialize) -> Vec<u8> {
+    // Serialising these plain structs into memory cannot fail.
+    frame(kind, |bytes| {
+        serde_json::to_writer(bytes, value).unwrap_or_default()
+    })
+}
+
+impl WorkerConfig {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        json_frame(CONFIG, self)
+    }
+
+    pub(crate) fn decode(frame: &Frame) -> io::Result<Self> {
+        expect(frame, CONFIG)?;
+        Ok(serde_json::from_slice(&frame.payload)?)
+    }
+}
+
+impl Order {
+    /// Where the runner puts what the case left in its worker's temporary folder.
+    pub(crate) fn folder_aside(&self) -> std::path::PathBuf {
+        std::path::Path::new(&self.folder).with_extension("tmp")
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        frame(ORDER, |bytes| {
+            bytes.extend(self.number.to_le_bytes());
+            bytes.extend(self.scenario.to_le_bytes());
+            bytes.extend(self.attempt.to_le_bytes());
+            bytes.extend(self.cell.to_le_bytes());
+            bytes.extend(self.seed.0.to_le_bytes());
+            bytes.extend(self.folder.as_bytes());
+        })
+    }
+
+    pub(crate) fn decode(frame: &Frame) -> io::Result<Self> {
+        expect(frame, ORDER)?;
+        let mut rest = &frame.payload[..];
+        Ok(Self {
+            number: u64::from_le_bytes(take(&mut rest)?),
+            scenario: u32::from_le_bytes(take(&mut rest)?),
+            attempt: u32::from_le_bytes(take(&mut rest)?),
+            cell: u64::from_le_bytes(take(&mut rest)?),
+            seed: Seed(u64::from_le_bytes(take(&mut rest)?)),
+            folder: String::from_utf8(rest.to_vec()).map_err(broken)?,
+        })
+    }
+}
+
+/// Asks the worker to unwind the case with this number, if that is still the one it runs.
+pub(crate) fn encode_cancel(number: u64) -> Vec<u8> {
+    frame(CANCEL, |bytes| bytes.extend(number.to_le_bytes()))
+}
+
+pub(crate) fn decode_cancel(frame: &Frame) -> io::Result<u64> {
+    expect(frame, CANCEL)?;
+    Ok(u64::from_le_bytes(take(&mut &frame.payload[..])?))
+}
+
+#[derive(Serialize, Deserialize)]
+struct DoneJson {
+    number: u64,
+    outcome: Outcome,
+    dirty: Option<String>,
+}
+
+impl FromWorker {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Panicked(problem) => json_frame(PANICKED, problem),
+            Self::BodyOver => frame(BODY_OVER, |_| {}),
+            Self::Began => frame(BEGAN, |_| {}),
+            Self::Unready(error) => frame(UNREADY, |bytes| bytes.extend(error.to_le_bytes())),
+            Self::Done(Done {
+                number,
+                outcome: Outcome::Passed,
+                dirty: None,
+            }) => frame(PASSED, |bytes| bytes.extend(number.to_le_bytes())),
+            Self::Done(Done {
+                number,
+                outcome,
+                dirty,
+            }) => json_frame(
+                DONE,
+                &DoneJson {
+                    number: *number,
+                    outcome: outcome.clone(),
+                    dirty: dirty.clone(),
+                },
+            ),
+        }
+    }
+
+    pub(crate) fn decode(frame: &Frame) -> io::Result<Self> {
+        match frame.kind {
+            PASSED => {
+                let number = u64::from_le_bytes(take(&mut &frame.payload[..])?);
+                Ok(Self::Done(Done {
+                    number,
+                    outcome: Outcome::Passed,
+                    dirty: None,
+                }))
+            }
+            DONE => {
+                let DoneJson {
+                    number,
+                    outcome,
+                    dirty,
+                } = serde_json::from_slice(&frame.payload)?;
+                Ok(Self::Done(Done {
+                    number,
+                    outcome,
+                    dirty,
+                }))
+            }
+            BODY_OVER => Ok(Self::BodyOver),
+            BEGAN => Ok(Self::Began),
+            UNREADY => Ok(Self::Unready(i32::from_le_bytes(take(&mut &frame.payload[..])?))),
+            PANICKED => Ok(Self::Panicked(serde_json::from_slice(&frame.payload)?)),
+            other => Err(broken(format!("unknown frame {other:#x}"))),
+        }
+    }
+}
+
+fn expect(frame: &Frame, kind: u8) -> io::Result<()> {
+    if frame.kind == kind {
+        Ok(())
+    } else {
+        Err(broken(format!("unexpected frame {:#x}", frame.kind)))
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> io::Result<[u8; N]> {
+    let (head, tail) = rest
+        .split_first_chunk()
+        .ok_or_else(|| broken("a frame is too short"))?;
+    *rest = tail;
+    Ok(*head)
+}
+
+fn broken(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+/// Takes frames out of a byte stream, whatever pieces it arrives in.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Frames {
+    /// Reads once. `Ok(false)`: the stream is at its end; `Err(WouldBlock)`: nothing now.
+    pub(crate) fn fill(&mut self, mut from: impl Read) -> io::Result<bool> {
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        }
+        let mut chunk = [0; 4096];
+        let read = from.read(&mut chunk)?;
+        self.bytes.extend_from_slice(&chunk[..read]);
+        Ok(read > 0)
+    }
+
+    /// The next complete frame.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Frame>> {
+        let waiting = &self.bytes[self.taken..];
+        let Some((head, rest)) = waiting.split_first_chunk::<5>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(broken(format!("a frame of {length} bytes")));
+        }
+        if rest.len() < length {
+            return Ok(None);
+        }
+        let frame = Frame {
+            kind: head[0],
+            payload: rest[..length].to_vec(),
+        };
+        self.taken += 5 + length;
+        Ok(Some(frame))
+    }
+
+    /// Blocks until there is a frame; `None`: the stream ended.
+    pub(crate) fn wait(&mut self, mut from: impl Read) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.next()? {
+                return Ok(Some(frame));
+            }
+            match self.fill(&mut from) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Class;
+
+    #[test]
+    fn frames_survive_any_fragmentation() {
+        let order = Order {
+            number: 7,
+            scenario: 1,
+            attempt: 2,
+            cell: u64::MAX,
+            seed: Seed(3),
+            folder: "/tmp/ä".into(),
+        };
+        let failed = FromWorker::Done(Done {
+            number: 9,
+            outcome: Outcome::Failed(Problem::new(Class::Panic, "boom\nat x")),
+            dirty: Some("a thread is left".into()),
+        });
+        let mut stream = order.encode();
+        stream.extend(failed.encode());
+        stream.extend(encode_cancel(5));
+        for size in 1..stream.len() {
+            let (mut frames, mut found) = (Frames::default(), Vec::new());
+            for piece in stream.chunks(size) {
+                frames.fill(piece).unwrap();
+                while let Some(frame) = frames.next().unwrap() {
+                    found.push(frame);
+                }
+            }
+            assert_eq!(Order::decode(&found[0]).unwrap(), order);
+            assert_eq!(FromWorker::decode(&found[1]).unwrap(), failed);
+            assert_eq!(decode_cancel(&found[2]).unwrap(), 5);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_error_and_not_a_wait() {
+        let mut frames = Frames::default();
+        frames.fill(&[b'o', 0xff, 0xff, 0xff, 0xff][..]).unwrap();
+        assert!(frames.next().is_err());
+        let mut frames = Frames::default();
+        frames.fill(&[b'?', 0, 0, 0, 0][..]).unwrap();
+        let frame = frames.next().unwrap().unwrap();
+        assert!(FromWorker::decode(&frame).is_err() && Order::decode(&frame).is_err());
+    }
+}

@@ -1,0 +1,266 @@
+//! The reports of a run while it runs: verdicts in, files and console lines out.
+//!
+//! Owned by one thread. What happens when is here; what it looks like is in the modules of the formats. A
+//! report that cannot be written costs that report: it is said once on stderr, the run goes on, and
+//! [`Reporter::finish`] returns the errors.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::event::{CaseFinished, Event, RunFinished, RunStarted};
+use crate::report::errors::{Errors, ReportError};
+use crate::report::file::remove;
+use crate::report::log::EventLog;
+use crate::report::output::{Console, ConsoleOptions, TERMINAL_PAUSE};
+use crate::report::rebuild::{write_html, write_junit};
+use crate::report::suite::Suite;
+use crate::report::totals::Totals;
+
+/// After how long a running case is told to be slow: libtest's number.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// What a run's reports are.
+pub struct ReporterOptions {
+    /// What is going to run.
+    pub run: RunStarted,
+    /// Cases beside those, which are skipped: libtest's "running N tests" counts them.
+    pub skipped: u64,
+    /// `events.jsonl`.
+    pub events: Option<PathBuf>,
+    /// Every place for a `junit.xml`.
+    pub junit: Vec<PathBuf>,
+    /// `report.html`.
+    pub html: Option<PathBuf>,
+    /// The console.
+    pub console: ConsoleOptions,
+}
+
+/// Something the reporter hears of.
+#[derive(Debug)]
+pub enum Progress {
+    /// A case starts.
+    Started {
+        /// Its full name.
+        case: String,
+    },
+    /// A case has its verdict; also one that was never started.
+    Finished(Box<CaseFinished>),
+}
+
+/// How reporting ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How many cases have which verdict; [`Totals::failed`] of 0 is a success.
+    pub totals: Totals,
+    /// What could not be written; each was said on stderr.
+    pub errors: Vec<ReportError>,
+}
+
+/// See the module.
+pub struct Reporter {
+    suite: Vec<Suite>,
+    is_settled: bool,
+    total: u64,
+    log: Option<EventLog>,
+    junit: Vec<PathBuf>,
+    html: Option<PathBuf>,
+    console: Console,
+    cadence: Cadence,
+    started: Instant,
+    /// Since when a case has been running, and whether it was told to be slow.
+    running: HashMap<String, (Instant, bool)>,
+    live_shown: Option<Instant>,
+    errors: Errors,
+}
+
+impl Reporter {
+    /// Opens the events file, writes its first line, and tells on the console what is going to run.
+    pub fn new(options: ReporterOptions) -> Self {
+        let mut errors = Errors::default();
+        let log = options.events.and_then(|path| {
+            let mut log = errors.catch(EventLog::create(path))?;
+            errors.catch(log.append(&[Event::RunStarted(options.run.clone())]));
+            Some(log)
+        });
+        // Nothing of an earlier run is to be taken for this one's, should this one be killed.
+        for path in options
+            .junit
+            .iter()
+            .chain(&options.html)
+            .filter(|path| path.is_file())
+        {
+            errors.catch(remove(path));
+        }
+        let suite = Suite::new(options.run);
+        let total = suite.runs[0].planned;
+        let mut reporter = Self {
+            suite: vec![suite],
+            is_settled: false,
+            total,
+            log,
+            junit: options.junit,
+            html: options.html,
+            console: Console::new(options.console),
+            cadence: Cadence::new(total),
+            started: now(),
+            running: HashMap::new(),
+            live_shown: None,
+            errors,
+        };
+        reporter
+            .console
+            .tell(|format, out| format.run_started(out, total + options.skipped));
+        reporter.console.flush(true, &mut reporter.errors);
+        reporter
+    }
+
+    /// Takes in what happened, in order. Verdicts are in the events file before anything else is done.
+    pub fn handle(&mut self, batch: Vec<Progress>) {
+        let mut verdicts = Vec::new();
+        let mut told = Vec::with_capacity(batch.len());
+        for progress in batch {
+            told.push(match progress {
+                Progress::Started { case } => Some(case),
+                Progress::Finished(case) => {
+                    verdicts.push(Event::CaseFinished(case));
+                    None
+                }
+            });
+        }
+        if let Some(log) = &mut self.log {
+            self.errors.catch(log.append(&verdicts));
+        }
+        let mut verdicts = verdicts.iter();
+        for started in told {
+            match (started, &mut verdicts) {
+                (Some(case), _) => {
+                    self.console.tell(|format, out| format.case_started(out, &case));
+                    self.running.insert(case, (now(), false));
+                }
+                (None, verdicts) => {
+                    let Some(Event::CaseFinished(case)) = verdicts.next() else {
+                        continue;
+                    };
+                    self.running.remove(&case.case);
+                    self.suite[0].cases.add(case);
+                    self.console.tell(|format, out| format.case_finished(out, case));
+                }
+            }
+        }
+        self.tick();
+    }
+
+    /// Does what is due: status lines, slow cases, `junit.xml`. To be called a few times a second also while
+    /// nothing happens.
+    pub fn tick(&mut self) {
+        for (case, (since, is_told)) in &mut self.running {
+            if !*is_told && since.elapsed() >= SLOW {
+                *is_told = true;
+                self.console
+                    .tell(|format, out| format.case_slow(out, case, SLOW.as_secs()));
+            }
+        }
+        self.console.flush(false, &mut self.errors);
+        if let Some(live) = &self.console.live
+            && self
+                .live_shown
+                .is_none_or(|shown| shown.elapsed() >= TERMINAL_PAUSE)
+        {
+            let running = self
+                .running
+                .iter()
+                .map(|(case, (since, _))| (&**case, since.elapsed()));
+            let running: Vec<_> = running.collect();
+            // Placeholders of cases to come are no verdicts.
+            let totals = Totals {
+                pending: 0,
+                ..*self.suite[0].cases.totals()
+            };
+            live.update(&totals, self.total, self.started.elapsed(), &running);
+            self.live_shown = Some(now());
+        }
+        if !self.junit.is_empty() && self.cadence.is_due(self.started.elapsed()) {
+            let start = self.started.elapsed();
+            self.write_junit();
+            self.cadence.wrote(start, self.started.elapsed());
+        }
+    }
+
+    /// How many cases have which verdict so far.
+    pub fn totals(&self) -> &Totals {
+        self.suite[0].cases.totals()
+    }
+
+    /// Writes every report a last time. Cases without a verdict are told as interrupted.
+    pub fn finish(mut self, run: RunFinished) -> Finished {
+        if let Some(log) = &mut self.log {
+            self.errors.catch(log.append(&[Event::RunFinished(run.clone())]));
+        }
+        self.suite[0].runs[0].finished = Some(run);
+        self.settle();
+        self.console.end(&self.suite[0], &mut self.errors);
+        self.write_junit();
+        if let Some(path) = &self.html {
+            self.errors.catch(write_html(path, &self.suite));
+        }
+        Finished {
+            totals: *self.totals(),
+            errors: self.errors.all,
+        }
+    }
+
+    fn settle(&mut self) {
+        if !std::mem::replace(&mut self.is_settled, true) {
+            let suite = &mut self.suite[0];
+            suite.cases.settle(&suite.plan);
+        }
+    }
+
+    fn write_junit(&mut self) {
+        if !self.junit.is_empty() {
+            self.settle();
+            write_junit(&self.junit, &self.suite, &mut self.errors);
+        }
+    }
+}
+
+/// When `junit.xml` is written while the run goes on: at most about once a second, and so seldom that no
+/// more than a tenth of the time goes into it however long it takes.
+#[derive(Debug)]
+struct Cadence {
+    next: Duration,
+}
+
+impl Cadence {
+    const PAUSE: Duration = Duration::from_secs(1);
+    /// Times as long as the last write took; more than 9, because the next one takes longer.
+    const REST: u32 = 12;
+
+    /// The first time; its cost is not known, but that it grows with the cases.
+    fn new(cases: u64) -> Self {
+        let per_case = if cfg!(debug_assertions) { 20 } else { 4 };
+        let cost = Duration::from_micros(cases.saturating_mul(per_case));
+        Self {
+            next: Self::PAUSE.max(cost.saturating_mul(Self::REST)),
+        }
+    }
+
+    /// `elapsed` is the time since the run began, here and below.
+    fn is_due(&self, elapsed: Duration) -> bool {
+        elapsed >= self.next
+    }
+
+    fn wrote(&mut self, start: Duration, end: Duration) {
+        self.next = end + Self::PAUSE.max((end - start) * Self::REST);
+    }
+}
+
+/// The clock of the machine: reports are about real time.
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+#[path = "reporter_tests.rs"]
+mod tests;

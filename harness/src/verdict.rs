@@ -1,0 +1,170 @@
+//! From what an attempt showed to its outcome: pure.
+
+use crate::outcome::{Class, Outcome, Problem};
+use crate::registry::ShouldPanic;
+
+/// How the body ended, or what kept it from starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    Ok,
+    Failed(Problem),
+    Panicked(Problem),
+    Skipped(String),
+    /// It was asked to end: by its deadline or an interrupt, which the runner knows.
+    Cancelled,
+    /// It never started.
+    Broken(Problem),
+}
+
+/// All that an attempt showed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Findings {
+    pub(crate) body: Option<BodyEnd>,
+    pub(crate) should_panic: Option<ShouldPanic>,
+    /// Panics of other threads and tasks.
+    pub(crate) other_panics: Vec<Problem>,
+    /// Teardowns that failed.
+    pub(crate) teardown: Vec<String>,
+    /// What outlived the case.
+    pub(crate) leaks: Vec<String>,
+}
+
+impl Findings {
+    /// The first of: the body's own problem, a foreign panic, a failed teardown, a leak. The others follow
+    /// in its details.
+    pub(crate) fn outcome(self) -> Outcome {
+        let body = match (self.body.unwrap_or(BodyEnd::Ok), self.should_panic) {
+            (BodyEnd::Ok, Some(_)) => Some(Outcome::Failed(Problem::new(
+                Class::ShouldPanic,
+                "it should have panicked and did not",
+            ))),
+            (
+                BodyEnd::Panicked(problem),
+                Some(ShouldPanic {
+                    expected: Some(expected),
+                }),
+            ) if !problem.to_string().contains(expected) => {
+                let text =
+                    format!("it should have panicked with {expected:?}, and panicked with:\n{problem}");
+                Some(Outcome::Failed(Problem::new(Class::ShouldPanic, text)))
+            }
+            (BodyEnd::Ok, None) | (BodyEnd::Panicked(_), Some(_)) => None,
+            (BodyEnd::Failed(problem) | BodyEnd::Panicked(problem), _) => Some(Outcome::Failed(problem)),
+            (BodyEnd::Skipped(reason), _) => Some(Outcome::Skipped { reason }),
+            (BodyEnd::Cancelled, _) => Some(Outcome::Errored(Problem::new(
+                Class::Interrupted,
+                "the case was asked to end",
+            ))),
+            (BodyEnd::Broken(problem), _) => Some(Outcome::Errored(problem)),
+        };
+        let mut others = Vec::new();
+        for problem in self.other_panics {
+            others.push(Outcome::Failed(problem));
+        }
+        for text in self.teardown {
+            others.push(Outcome::Errored(Problem::new(
+                Class::Teardown,
+                format!("teardown of {text}"),
+            )));
+        }
+        if !self.leaks.is_empty() {
+            let text = match &self.leaks[..] {
+                [only] => format!("left behind: {only}"),
+                many => format!("left behind: {} things\n{}", many.len(), many.join("\n")),
+            };
+            others.push(Outcome::Errored(Problem::new(Class::Leak, text)));
+        }
+        let mut all = body.into_iter().chain(others);
+        match all.next() {
+            None => Outcome::Passed,
+            // A skip is only a skip when nothing else is wrong.
+            Some(Outcome::Skipped { reason }) => match all.next() {
+                None => Outcome::Skipped { reason },
+                Some(worse) => with_others(worse, all),
+            },
+            Some(first) => with_others(first, all),
+        }
+    }
+}
+
+fn with_others(mut first: Outcome, others: impl Iterator<Item = Outcome>) -> Outcome {
+    if let Outcome::Failed(problem) | Outcome::Errored(problem) = &mut first {
+        for other in others.filter_map(|other| other.problem().cloned()) {
+            problem
+                .details
+                .push_str(&format!("\n\nalso, {}: {other}", other.class.name()));
+        }
+        problem.details = problem.details.trim_start_matches('\n').to_owned();
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(class: Class, text: &str) -> Problem {
+        Problem::new(class, text)
+    }
+
+    #[test]
+    fn the_first_problem_is_the_verdict_and_the_others_are_told() {
+        let findings = Findings {
+            body: Some(BodyEnd::Failed(problem(Class::Error, "lost"))),
+            leaks: vec!["thread 1 (x)".into()],
+            teardown: vec!["broker: gone".into()],
+            ..Findings::default()
+        };
+        let Outcome::Failed(told) = findings.outcome() else {
+            panic!()
+        };
+        assert_eq!(told.message, "lost");
+        assert!(
+            told.details.contains("also, teardown: teardown of broker: gone"),
+            "{}",
+            told.details
+        );
+        assert!(told.details.contains("also, leak: left behind: thread 1 (x)"));
+    }
+
+    #[test]
+    fn a_skip_does_not_hide_a_leak_and_an_ok_does_not_hide_a_foreign_panic() {
+        let skipped = Findings {
+            body: Some(BodyEnd::Skipped("no".into())),
+            leaks: vec!["a".into(), "b".into()],
+            ..Findings::default()
+        };
+        assert!(matches!(
+            skipped.outcome(),
+            Outcome::Errored(Problem {
+                class: Class::Leak,
+                ..
+            })
+        ));
+        let panicked = Findings {
+            body: Some(BodyEnd::Ok),
+            other_panics: vec![problem(Class::Panic, "elsewhere")],
+            ..Findings::default()
+        };
+        assert!(matches!(panicked.outcome(), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn should_panic_wants_the_panic_and_its_text() {
+        let outcome = |body, expected| {
+            let should_panic = Some(ShouldPanic { expected });
+            Findings {
+                body: Some(body),
+                should_panic,
+                ..Findings::default()
+            }
+            .outcome()
+        };
+        let boom = || BodyEnd::Panicked(problem(Class::Panic, "boom 7"));
+        assert_eq!(outcome(boom(), None), Outcome::Passed);
+        assert_eq!(outcome(boom(), Some("boom")), Outcome::Passed);
+        assert!(outcome(boom(), Some("bang")).is_bad());
+        assert!(outcome(BodyEnd::Ok, None).is_bad());
+        assert!(outcome(BodyEnd::Failed(problem(Class::Error, "x")), None).is_bad());
+    }
+}

@@ -1,0 +1,158 @@
+//! A worker: this binary once more, serving one case after another to the slot that started it.
+//!
+//! Its main thread watches the second channel, for cancellation and for the runner's end; a thread of the
+//! usual test stack size runs the cases. It is a subreaper, so daemons that a case leaves behind become its
+//! children, and are found and ended.
+
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+
+use crate::executor::{Cancel, Executor};
+use crate::protocol::{Frames, FromWorker, Order, WorkerConfig, decode_cancel};
+use crate::{panics, process_tree};
+
+/// The argument that makes a process a worker; how many files it may open follows. An argument and not a variable: servers inherit variables.
+pub(crate) const ARGUMENT: &str = "--robust-worker";
+
+/// The whole life of a worker process, whose stdin is its orders channel.
+pub(crate) fn main(descriptors: Option<u64>) -> ExitCode {
+    if let Some(descriptors) = descriptors {
+        crate::descriptors::restore(descriptors);
+    }
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("robust-test worker: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    rustix::process::set_child_subreaper(rustix::process::getpid().into())?;
+    let orders = take_stdin()?;
+    let watch = UnixStream::from(receive_descriptor(&orders)?);
+    let mut frames = Frames::default();
+    let Some(first) = frames.wait(&orders)? else {
+        return Ok(());
+    };
+    let config = WorkerConfig::decode(&first)?;
+    trace_to_stderr();
+
+    let answers = Arc::new(Mutex::new(orders.try_clone()?));
+    let tell = Arc::clone(&answers);
+    panics::install(move |problem| say(&tell, &FromWorker::Panicked(problem.clone())));
+
+    let cancel = Arc::new(Cancel::default());
+    let to_cancel = Arc::clone(&cancel);
+    let closing = orders.try_clone()?;
+    // Before anything looks at how many threads there are, the thread of the cases must be one of them.
+    let beginning = Arc::clone(&answers);
+    let thread = std::thread::Builder::new()
+        .name("case".to_owned())
+        .spawn(move || {
+            let result = run_cases(config, cancel, frames, &orders, &answers);
+            if let Err(error) = result {
+                eprintln!("robust-test worker: {error}");
+            }
+            end();
+        });
+    thread.inspect_err(|error| unready(&beginning, error))?;
+    watch_runner(watch, &to_cancel)?;
+    let _both_ways = closing.shutdown(Shutdown::Both);
+    end()
+}
+
+fn run_cases(
+    config: WorkerConfig,
+    cancel: Arc<Cancel>,
+    mut frames: Frames,
+    orders: &UnixStream,
+    answers: &Arc<Mutex<UnixStream>>,
+) -> io::Result<()> {
+    let tell = Arc::clone(answers);
+    let body_over = Box::new(move || say(&tell, &FromWorker::BodyOver));
+    let mut executor =
+        Executor::new(config, cancel, body_over).inspect_err(|error| unready(answers, error))?;
+    say(answers, &FromWorker::Began);
+    while let Some(frame) = frames.wait(orders)? {
+        let done = executor.run(&Order::decode(&frame)?);
+        say(answers, &FromWorker::Done(done));
+    }
+    Ok(())
+}
+
+/// Returns when the runner is gone or ended this worker.
+fn watch_runner(watch: UnixStream, cancel: &Cancel) -> io::Result<()> {
+    let mut frames = Frames::default();
+    while let Some(frame) = frames.wait(&watch)? {
+        cancel.cancel(decode_cancel(&frame)?);
+    }
+    Ok(())
+}
+
+/// Ends everything this process started, then the process, whatever its threads are doing.
+fn end() -> ! {
+    process_tree::end_descendants(&Default::default());
+    std::process::exit(0)
+}
+
+fn say(answers: &Mutex<UnixStream>, message: &FromWorker) {
+    let mut stream = answers.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nobody is there to be told when this fails; the watch channel will end too.
+    let _runner_gone = stream.write_all(&message.encode());
+}
+
+fn unready(answers: &Mutex<UnixStream>, error: &io::Error) {
+    say(answers, &FromWorker::Unready(error.raw_os_error().unwrap_or(0)));
+}
+
+/// Moves the channel away from stdin, so that no child inherits it, and leaves stdin empty.
+fn take_stdin() -> io::Result<UnixStream> {
+    let orders = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let empty = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&empty)?;
+    Ok(UnixStream::from(orders))
+}
+
+/// Takes the descriptor of the watch channel, sent with one byte over the first.
+fn receive_descriptor(from: &UnixStream) -> io::Result<OwnedFd> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::net::recvmsg(
+        from,
+        &mut [io::IoSliceMut::new(&mut byte)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    ancillary
+        .drain()
+        .find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        })
+        .ok_or_else(|| io::Error::other("no watch channel came; a worker is only started by a runner"))
+}
+
+/// `tracing` goes to the case's output: `RUST_LOG`'s targets, or everything from `info` up.
+fn trace_to_stderr() {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
+    let targets = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|text| text.parse::<Targets>().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(io::stderr);
+    let _already_set = tracing_subscriber::registry()
+        .with(layer.with_filter(targets))
+        .try_init();
+}
