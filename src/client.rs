@@ -1,4 +1,310 @@
-//! Clients.
+//! Clients: the parameter that adds an axis of client kinds, and what their connect functions are given.
+//!
+//! A [`Client`] derefs to the service's own client type, usually a `dyn Trait`; its own functions are
+//! associated ones (`Client::kind(&publisher)`), so that they never shadow the author's methods. When it is
+//! dropped, wherever that is (a panic, a deadline, a task it was moved into), the box goes back to the case,
+//! which drops it at its end, on its runtime. [`Client::close`] drops it at once.
 
-/// What a connect function is given.
-pub struct ClientLink(());
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use robust_test_harness::case::Case;
+use robust_test_harness::error::{Error, error};
+use robust_test_harness::param::{Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesOn};
+use robust_test_harness::registry::Site;
+
+use crate::clock::{human, within};
+use crate::place::{Place, ProgramError, program, unavailable};
+use crate::server::{Target, endpoint, token};
+use crate::service::{Cause, ClientKind, ConnectFn, Service, client_kinds, none_registered};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a connect function is given: where the server is, and who the client is. Clones are the same client.
+#[derive(Clone)]
+pub struct ClientLink {
+    case: Case,
+    kind: &'static ClientKind,
+    id: String,
+    server: Arc<Place>,
+}
+
+impl ClientLink {
+    /// Where the server listens: the port that its start function asked for by this name.
+    ///
+    /// # Panics
+    /// When its start function asked for no port of that name.
+    #[track_caller]
+    pub fn endpoint(&self, name: &str) -> SocketAddr {
+        endpoint(&self.server, name)
+    }
+
+    /// The name of the server's kind.
+    pub fn server_kind(&self) -> &'static str {
+        self.server.kind()
+    }
+
+    /// The server's name: its parameter's.
+    pub fn server_name(&self) -> &str {
+        self.server.name()
+    }
+
+    /// The name of the client's kind.
+    pub fn kind(&self) -> &'static str {
+        self.kind.name
+    }
+
+    /// A name that no other client of the case has: the parameter's, `publisher`, then `publisher-2`, ..
+    pub fn client_id(&self) -> &str {
+        &self.id
+    }
+
+    /// The case.
+    pub fn case(&self) -> &Case {
+        &self.case
+    }
+
+    /// The path of the kind's program (`program = ".."`): what `--bin` says, else as found on the path.
+    ///
+    /// # Errors
+    /// When the attribute names no program, or it is not installed.
+    pub fn program(&self) -> Result<PathBuf, ProgramError> {
+        program(self.kind.name, self.kind.program, self.case.environment())
+    }
+
+    fn another(&self) -> Self {
+        // `publisher-2` is asked for as another `publisher`.
+        let base = self.id.split('-').next().unwrap_or(&self.id);
+        Self {
+            id: self.case.unique_name(base),
+            ..self.clone()
+        }
+    }
+}
+
+impl fmt::Debug for ClientLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientLink")
+            .field("id", &self.id)
+            .field("kind", &self.kind.name)
+            .field("server", &self.server.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client of service `S`, connected, as a parameter: `publisher: Client<Mqtt>` runs the scenario with every
+/// kind of client that is registered for `Mqtt`. It connects to the server of its service, or to the one that
+/// `#[on(..)]` names.
+pub struct Client<S: Service> {
+    /// There until dropped.
+    held: Option<Box<S::Client>>,
+    home: Arc<Home<S::Client>>,
+    link: ClientLink,
+}
+
+/// Where a client's box goes when the scenario is done with it.
+struct Home<C: ?Sized>(Mutex<Slot<C>>);
+
+enum Slot<C: ?Sized> {
+    /// The scenario has it.
+    Out,
+    Returned(Box<C>),
+    /// The case is over.
+    Closed,
+}
+
+impl<C: ?Sized> Home<C> {
+    fn replace(&self, slot: Slot<C>) -> Slot<C> {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut place, slot)
+    }
+
+    fn give_back(&self, client: Box<C>) {
+        if let Slot::Closed = self.replace(Slot::Returned(client)) {
+            drop(self.replace(Slot::Closed));
+        }
+    }
+}
+
+/// A client could not connect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Its connect function has not returned.
+    #[error(
+        "client `{client}` ({kind}) has not connected to server `{server}` ({server_kind}) within {}",
+        human(CONNECT_WITHIN)
+    )]
+    TimedOut {
+        /// The client's id.
+        client: String,
+        /// The client's kind.
+        kind: &'static str,
+        /// The server's name.
+        server: String,
+        /// The server's kind.
+        server_kind: &'static str,
+    },
+    /// Its connect function failed.
+    #[error("client `{client}` ({kind}) cannot connect to server `{server}` ({server_kind})")]
+    Failed {
+        /// The client's id.
+        client: String,
+        /// The client's kind.
+        kind: &'static str,
+        /// The server's name.
+        server: String,
+        /// The server's kind.
+        server_kind: &'static str,
+        /// What the connect function says.
+        #[source]
+        cause: Cause,
+    },
+}
+
+impl<S: Service> Client<S> {
+    /// The name of its kind, as in the case's name.
+    pub fn kind(client: &Self) -> &'static str {
+        client.link.kind()
+    }
+
+    /// What its connect function was given.
+    pub fn link(client: &Self) -> &ClientLink {
+        &client.link
+    }
+
+    /// Connects another client of the same kind to the same server, with an id of its own.
+    ///
+    /// # Errors
+    /// When it does not connect, within 10 s.
+    pub async fn connect_another(client: &Self) -> Result<Self, ConnectError> {
+        Self::connect(client.link.another()).await
+    }
+
+    /// Drops the author's client now rather than at the end of the case.
+    pub fn close(mut client: Self) {
+        drop(client.held.take());
+    }
+
+    async fn connect(link: ClientLink) -> Result<Self, ConnectError> {
+        let connect = link.kind.connect.downcast_ref::<ConnectFn<S>>();
+        let (kind, server_kind) = (link.kind(), link.server_kind());
+        let (client, server) = (link.id.clone(), link.server_name().to_owned());
+        let connected = match connect {
+            Some(connect) => within(CONNECT_WITHIN, (connect.0)(link.clone())).await,
+            None => Ok(Err(error(format!(
+                "client kind `{kind}` ({}:{}) holds no connect function of its service",
+                link.kind.file, link.kind.line
+            )))),
+        };
+        let held = match connected {
+            Ok(Ok(held)) => held,
+            Ok(Err(error)) => {
+                return Err(ConnectError::Failed {
+                    client,
+                    kind,
+                    server,
+                    server_kind,
+                    cause: Cause(error),
+                });
+            }
+            Err(_) => {
+                return Err(ConnectError::TimedOut {
+                    client,
+                    kind,
+                    server,
+                    server_kind,
+                });
+            }
+        };
+        let home = Arc::new(Home(Mutex::new(Slot::Out)));
+        link.case.defer(format!("client `{client}`"), {
+            let home = home.clone();
+            move || async move {
+                // A client that is still out is in a task that outlives the case, which the leak check tells.
+                drop(home.replace(Slot::Closed));
+                Ok(())
+            }
+        });
+        Ok(Self {
+            held: Some(held),
+            home,
+            link,
+        })
+    }
+}
+
+impl<S: Service> Deref for Client<S> {
+    type Target = S::Client;
+
+    fn deref(&self) -> &S::Client {
+        self.held.as_deref().expect("held until dropped")
+    }
+}
+
+impl<S: Service> DerefMut for Client<S> {
+    fn deref_mut(&mut self) -> &mut S::Client {
+        self.held.as_deref_mut().expect("held until dropped")
+    }
+}
+
+impl<S: Service> Drop for Client<S> {
+    fn drop(&mut self) {
+        if let Some(client) = self.held.take() {
+            self.home.give_back(client);
+        }
+    }
+}
+
+impl<S: Service> fmt::Debug for Client<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.link).finish()
+    }
+}
+
+impl<S: Service> Param for Client<S> {
+    fn shape(_: &Site, environment: &Environment) -> Shape {
+        let values = client_kinds::<S>().into_iter().map(|kind| AxisValue {
+            label: kind.name.into(),
+            provides: kind.provides,
+            unavailable: unavailable(kind.name, kind.program, environment),
+        });
+        let values: Vec<_> = values.collect();
+        Shape {
+            axis: Some(Axis {
+                empty_because: values.is_empty().then(|| none_registered::<S>("robust_client")),
+                values,
+            }),
+            gives: None,
+            needs: Some(token::<S>()),
+        }
+    }
+
+    async fn build(build: &mut Build) -> Result<Self, Error> {
+        let kind = *client_kinds::<S>()
+            .get(build.choice())
+            .ok_or_else(|| error(none_registered::<S>("robust_client")))?;
+        let Target(server) = build.linked()?;
+        let server = server.clone();
+        let case = build.case().clone();
+        let id = case.unique_name(build.site().name);
+        let link = ClientLink {
+            case,
+            kind,
+            id,
+            server,
+        };
+        Self::connect(link).await.map_err(|error| match error {
+            // A skip stays one.
+            ConnectError::Failed { cause, .. } if cause.0.skip_reason().is_some() => cause.0,
+            other => other.into(),
+        })
+    }
+}
+
+impl<S: Service> TakesKinds for Client<S> {}
+impl<S: Service> TakesOn for Client<S> {}

@@ -1,22 +1,65 @@
 //! robust-test: robustness scenarios for client/server systems.
+//!
+//! What authors of scenarios and of kinds use, on top of the runner in `robust_test_harness`. In reading
+//! order:
+//! - [`service`]: a kind of system, and the descriptors of its server and client kinds.
+//! - [`server`], [`client`]: the parameters of scenarios, and the handles on what was started.
+//! - [`node`], [`command`], [`readiness`]: what a start function works with.
+//! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end.
+//! - [`eventually`](mod@eventually): waiting until something holds.
 
+extern crate self as robust_test;
+
+mod attributes;
 pub mod client;
+mod clock;
+pub mod command;
+pub mod eventually;
+pub mod exit;
+pub mod in_process;
+pub mod instance;
+mod listener;
+mod log;
 pub mod node;
+mod place;
+mod port;
+mod process;
+pub mod readiness;
+pub mod server;
 pub mod service;
+mod supervisor;
+#[cfg(test)]
+mod tests;
 
+pub use attributes::{robust_client, robust_server, robust_test};
+pub use clock::{millis, secs};
+pub use listener::Process;
+pub use log::LogTail;
+pub use place::{ProgramError, WriteFileError};
+pub use rand;
+pub use robust_test_harness as harness;
 pub use robust_test_harness::case::Case;
 pub use robust_test_harness::error::{Context, Error, Result, error, skip};
 
 /// What scenarios and kinds use.
 pub mod prelude {
-    pub use crate::service::Service;
-    pub use crate::{Case, Context, Error, Result, error, skip};
+    pub use crate::client::{Client, ClientLink};
+    pub use crate::command::{Embedded, ServerCommand};
+    pub use crate::eventually::{Attempt, Done, eventually};
+    pub use crate::exit::{Exit, Signal};
+    pub use crate::in_process::Stopping;
+    pub use crate::node::{Instance, Node};
+    pub use crate::readiness::{Ready, log_line, probe, tcp};
+    pub use crate::server::Server;
+    pub use crate::service::{BoxFuture, Service};
+    pub use crate::{Case, Context, Error, Result, error, millis, secs, skip};
+    pub use crate::{robust_client, robust_server, robust_test};
 }
 
 /// For the attributes' expansions alone.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::service::{ClientKind, ConnectFn, ServerKind, StartFn};
+    pub use crate::service::{ClientKind, ConnectFn, ServerKind, StartFn, kinds};
     pub use inventory;
     pub use robust_test_harness::expansion::*;
 }
@@ -32,6 +75,7 @@ macro_rules! main {
                 binary: option_env!("CARGO_BIN_NAME"),
                 manifest_dir: env!("CARGO_MANIFEST_DIR"),
                 target_tmpdir: option_env!("CARGO_TARGET_TMPDIR"),
+                kinds: $crate::__private::kinds,
             })
         }
     };

@@ -1,11 +1,163 @@
 //! One node of a server: what its kind's start function is given.
+//!
+//! A start function asks the node for ports and files, and ends in [`Node::command`] for a program or in
+//! [`Node::task`] or [`Node::thread`] for a server inside this process. It is called again for a restart,
+//! with the same node: the same ports, the same files. It knows nothing of kills, faults and teardown.
+//!
+//! ```
+//! use robust_test::prelude::*;
+//! # struct Mqtt;
+//! # impl Service for Mqtt { type Client = (); type Settings = (); }
+//!
+//! async fn mosquitto(node: &mut Node<Mqtt>) -> Result<Instance> {
+//!     let config = node.write_file("mosquitto.conf", format!("listener {}\n", node.port("mqtt")))?;
+//!     let command = node.command("mosquitto").arg("-c").arg(config);
+//!     Ok(command.ready_when(tcp("mqtt")).spawn().await?)
+//! }
+//! ```
 
-use std::marker::PhantomData;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::command::{Embedded, ServerCommand};
+use crate::in_process::{self, Ending, Stopping};
+use crate::place::{Place, ProgramError, WriteFileError, local};
 use crate::service::Service;
 
-/// What a start function is given.
-pub struct Node<S: Service>(PhantomData<S>);
+pub use crate::instance::Instance;
 
-/// A started node.
-pub struct Instance(());
+/// What a start function is given.
+#[derive(Debug)]
+pub struct Node<S: Service> {
+    place: Arc<Place>,
+    settings: Arc<S::Settings>,
+}
+
+impl<S: Service> Node<S> {
+    pub(crate) fn new(place: Arc<Place>, settings: Arc<S::Settings>) -> Self {
+        Self { place, settings }
+    }
+
+    /// The node's name in messages and file names: the scenario's parameter, `broker`; the second one of a
+    /// parameter that holds several is `broker-2`.
+    pub fn name(&self) -> &str {
+        self.place.name()
+    }
+
+    /// The port called `name`, for the server to listen on at 127.0.0.1 (or every address): leased for this
+    /// node when it is first asked for, and the same after a restart. No other node of any case on this
+    /// machine gets it meanwhile.
+    ///
+    /// # Panics
+    /// When no port of this machine is free.
+    pub fn port(&self, name: &str) -> u16 {
+        match self.place.port(name) {
+            Ok(port) => port,
+            Err(error) => panic!("node `{}` gets no port `{name}`: {error}", self.name()),
+        }
+    }
+
+    /// `127.0.0.1` and [`Node::port`].
+    ///
+    /// # Panics
+    /// As [`Node::port`].
+    pub fn address(&self, name: &str) -> SocketAddr {
+        local(self.port(name))
+    }
+
+    /// What `#[settings(..)]` says, else the default.
+    pub fn settings(&self) -> &S::Settings {
+        &self.settings
+    }
+
+    /// The node's folder, made on first use and kept over restarts; the same one that [`Node::write_file`]
+    /// writes to.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self) -> io::Result<&Path> {
+        self.place.folder()
+    }
+
+    /// A folder for the server's data, empty at the first start and kept over restarts.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn data_dir(&self) -> io::Result<PathBuf> {
+        self.place.data_dir()
+    }
+
+    /// Writes a file into the node's folder, over what a former start wrote; returns its path. The name may
+    /// contain folders, which are made.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the name leads out of the folder.
+    pub fn write_file(
+        &self,
+        name: impl AsRef<Path>,
+        contents: impl AsRef<[u8]>,
+    ) -> Result<PathBuf, WriteFileError> {
+        self.place.write_file(name.as_ref(), contents.as_ref())
+    }
+
+    /// The node's log: `<case folder>/<node>.log`. A program's output goes there; a server inside this
+    /// process may write to it.
+    pub fn log_path(&self) -> &Path {
+        self.place.log().path()
+    }
+
+    /// The path of the kind's program (`program = ".."`): what `--bin` says, else as found on the path.
+    ///
+    /// # Errors
+    /// When the attribute names no program, or it is not installed.
+    pub fn program(&self) -> Result<PathBuf, ProgramError> {
+        self.place.program()
+    }
+
+    /// A program to run as this node: a path, a name on the path, or the kind's own `program`, which `--bin`
+    /// replaces.
+    pub fn command(&self, program: impl AsRef<Path>) -> ServerCommand {
+        ServerCommand::new(self.place.clone(), program.as_ref())
+    }
+
+    /// An async server to run inside the case's process: on a thread and tokio runtime of its own, so that a
+    /// kill drops it and every task it spawned. It should return soon after its [`Stopping`] says so.
+    ///
+    /// ```
+    /// # use robust_test::prelude::*;
+    /// # struct Echo;
+    /// # impl Service for Echo { type Client = (); type Settings = (); }
+    /// async fn embedded(node: &mut Node<Echo>) -> Result<Instance> {
+    ///     let address = node.address("echo");
+    ///     let serve = move |stopping: Stopping| async move {
+    ///         let listener = tokio::net::TcpListener::bind(address).await?;
+    ///         tokio::select! {
+    ///             () = stopping.requested() => {}
+    ///             accepted = listener.accept() => drop(accepted?),
+    ///         }
+    ///         Ok::<(), std::io::Error>(())
+    ///     };
+    ///     Ok(node.task(serve).ready_when(tcp("echo")).spawn().await?)
+    /// }
+    /// ```
+    pub fn task<F, Fut>(&self, serve: F) -> Embedded
+    where
+        F: FnOnce(Stopping) -> Fut + Send + 'static,
+        Fut: Future<Output: Ending> + Send + 'static,
+    {
+        Embedded::new(self.place.clone(), in_process::task(serve))
+    }
+
+    /// A blocking server to run on a thread of the case's process. A thread cannot be killed: give it
+    /// [`Embedded::on_kill`].
+    pub fn thread<F, R>(&self, serve: F) -> Embedded
+    where
+        F: FnOnce(Stopping) -> R + Send + 'static,
+        R: Ending,
+    {
+        Embedded::new(self.place.clone(), in_process::thread(serve))
+    }
+}

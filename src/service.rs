@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::future::Future;
 use std::pin::Pin;
 
-use robust_test_harness::error::Result;
+use robust_test_harness::error::{Error, Result};
 
 use crate::client::ClientLink;
 use crate::node::{Instance, Node};
@@ -30,6 +30,31 @@ pub trait Service: 'static {
     /// What `#[settings(..)]` gives to the kinds' start functions; its default otherwise.
     type Settings: Default + Send + Sync + 'static;
 }
+
+/// What an async method of a client trait returns, since a trait with `async fn` cannot be used as `dyn`.
+///
+/// The same type as `BoxFuture` of the crate `futures`, and what the macro `async_trait` writes. Methods that
+/// take `&self` can be called again and again by [`eventually`](crate::eventually::eventually), whose attempts
+/// share what they capture.
+///
+/// ```
+/// # use robust_test::prelude::*;
+/// trait MqttClient: Send {
+///     fn publish<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result>;
+/// }
+///
+/// struct Printing;
+///
+/// impl MqttClient for Printing {
+///     fn publish<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result> {
+///         Box::pin(async move {
+///             println!("{topic}");
+///             Ok(())
+///         })
+///     }
+/// }
+/// ```
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A way to start a server, declared by `#[robust_server(..)]`.
 pub struct ServerKind {
@@ -79,10 +104,57 @@ inventory::collect!(&'static ClientKind);
 pub struct StartFn<S: Service>(pub for<'a> fn(&'a mut Node<S>) -> StartFuture<'a>);
 
 /// See [`StartFn`].
-pub type StartFuture<'a> = Pin<Box<dyn Future<Output = Result<Instance>> + Send + 'a>>;
+pub type StartFuture<'a> = BoxFuture<'a, Result<Instance>>;
 
 /// The function under `#[robust_client(S)]`.
 pub struct ConnectFn<S: Service>(pub fn(ClientLink) -> ConnectFuture<S>);
 
 /// See [`ConnectFn`].
-pub type ConnectFuture<S> = Pin<Box<dyn Future<Output = Result<Box<<S as Service>::Client>>> + Send>>;
+pub type ConnectFuture<S> = BoxFuture<'static, Result<Box<<S as Service>::Client>>>;
+
+/// The names of every registered kind, sorted.
+pub fn kinds() -> Vec<&'static str> {
+    let servers = inventory::iter::<&'static ServerKind>().map(|kind| kind.name);
+    let clients = inventory::iter::<&'static ClientKind>().map(|kind| kind.name);
+    let mut names: Vec<&'static str> = servers.chain(clients).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The server kinds of `S`, sorted by file, line and name: the order of the axis.
+pub(crate) fn server_kinds<S: Service>() -> Vec<&'static ServerKind> {
+    let all = inventory::iter::<&'static ServerKind>().copied();
+    let mut kinds: Vec<_> = all.filter(|kind| (kind.service)() == TypeId::of::<S>()).collect();
+    kinds.sort_by_key(|kind| (kind.file, kind.line, kind.name));
+    kinds
+}
+
+/// The client kinds of `S`, sorted as [`server_kinds`].
+pub(crate) fn client_kinds<S: Service>() -> Vec<&'static ClientKind> {
+    let all = inventory::iter::<&'static ClientKind>().copied();
+    let mut kinds: Vec<_> = all.filter(|kind| (kind.service)() == TypeId::of::<S>()).collect();
+    kinds.sort_by_key(|kind| (kind.file, kind.line, kind.name));
+    kinds
+}
+
+/// Why an axis of kinds is empty: `robust_server` or `robust_client` was used for no kind of `S`.
+pub(crate) fn none_registered<S: Service>(attribute: &str) -> String {
+    let name = std::any::type_name::<S>();
+    let short = name.rsplit("::").next().unwrap_or(name);
+    format!(
+        "no #[{attribute}({short})] is registered (kinds in another crate are linked in by `use that_crate as _;`)"
+    )
+}
+
+/// What a start or connect function failed with, inside of an error that names the server or client.
+#[derive(Debug)]
+pub struct Cause(pub Error);
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for Cause {}

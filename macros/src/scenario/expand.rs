@@ -1,0 +1,281 @@
+//! A valid scenario as code: the function, its descriptor, and a run button for editors.
+//!
+//! The less is said here, the faster suites compile: what can be compiled once is a function of the harness'
+//! `expansion` module. Spans are chosen so that what the compiler rejects is underlined where the author
+//! wrote it: a bound on a type at the type or its attribute, the return type at itself.
+
+use std::time::Duration;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{LitStr, ReturnType};
+
+use super::Scenario;
+use super::options::{Flavor, Isolation, Options, Rule};
+use super::parameters::Parameter;
+use crate::parse::label::{Label, of_ident};
+use crate::spans::respan;
+
+pub(super) fn expand(scenario: &Scenario, private: &TokenStream) -> TokenStream {
+    let Scenario {
+        function,
+        options,
+        parameters,
+    } = scenario;
+    let name = of_ident(&function.signature.ident);
+    let options = self::options(options, private);
+    let sites = parameters.iter().map(|parameter| site(parameter, private));
+    let begin = begin(scenario, private);
+    let button = button(&function.signature.ident);
+    quote! {
+        #function
+        #button
+        #private::inventory::submit! {
+            &#private::Scenario {
+                name: #name,
+                module: ::core::module_path!(),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                options: #options,
+                sites: &[#(#sites),*],
+                begin: #begin,
+            }
+        }
+    }
+}
+
+/// rust-analyzer shows a run button at a `#[test]`; only it sees this one.
+fn button(function: &Ident) -> TokenStream {
+    let module = format_ident!("__robust_{}", of_ident(function));
+    quote! {
+        #[doc(hidden)]
+        #[allow(unexpected_cfgs, non_snake_case)]
+        mod #module {
+            #[cfg(rust_analyzer)]
+            #[test]
+            fn #function() {}
+        }
+    }
+}
+
+/// From parameters to body.
+fn begin(scenario: &Scenario, private: &TokenStream) -> TokenStream {
+    let function = &scenario.function.signature.ident;
+    let parameters = &scenario.parameters;
+    if parameters.is_empty() {
+        let body = body(scenario, &[], private);
+        return quote!(#private::Begin::Plain(|| #body));
+    }
+    let names: Vec<Ident> = (0..parameters.len())
+        .map(|position| Ident::new(&format!("p{position}"), Span::mixed_site()))
+        .collect();
+    let types = parameters.iter().map(|parameter| match &parameter.values {
+        Some(_) => quote!(#private::ValueIndex),
+        None => same(parameter.ty.to_token_stream(), private),
+    });
+    let values = parameters.iter().zip(&names).filter_map(|(parameter, name)| {
+        let values = &parameter.values.as_ref()?.it;
+        let ty = &parameter.ty;
+        let arms = values.iter().enumerate().map(|(index, value)| {
+            let pattern = match index + 1 == values.len() {
+                true => quote!(_),
+                false => quote!(#index),
+            };
+            let expression = &value.expression;
+            let value = Ident::new("value", Span::mixed_site());
+            quote!(#pattern => { let #value: #ty = #expression; #value })
+        });
+        Some(quote!(let #name = match #name.0 { #(#arms)* };))
+    });
+    let body = body(scenario, &names, private);
+    let values: Vec<TokenStream> = values.collect();
+    let closure = quote_spanned!(function.span().resolved_at(Span::mixed_site())=> |(#(#names,)*)| { #(#values)* #body });
+    quote! {
+        #private::Begin::Params(|build| #private::with_params::<(#(#types,)*)>(build, #closure))
+    }
+}
+
+/// A type through the `Same` of the harness, with the type's own span: the compiler then says once what it
+/// has to say about it.
+fn same(ty: TokenStream, private: &TokenStream) -> TokenStream {
+    let mut tokens = ty.clone().into_iter();
+    let Some(first) = tokens.next() else { return ty };
+    let last = tokens.last().unwrap_or_else(|| first.clone());
+    let start = quote_spanned!(first.span()=> <);
+    let end = quote_spanned!(last.span()=> ::Same);
+    quote!(#start #ty as #private::Same>#end)
+}
+
+/// The call of the function, its result's type checked where that is written.
+fn body(scenario: &Scenario, arguments: &[Ident], private: &TokenStream) -> TokenStream {
+    let signature = &scenario.function.signature;
+    let function = &signature.ident;
+    let span = match &signature.output {
+        ReturnType::Type(_, output) => output.span(),
+        ReturnType::Default => function.span(),
+    };
+    let output = scenario
+        .function
+        .nameable_output()
+        .map(|output| quote!(::<#output>));
+    let at = |name: &str| Ident::new(name, span.resolved_at(Span::mixed_site()));
+    if signature.asyncness.is_some() {
+        let async_body = at("async_body");
+        quote!(#private::#async_body #output(#private::Box::pin(#function(#(#arguments),*))))
+    } else if arguments.is_empty() {
+        let plain_body = at("plain_body");
+        quote!(#private::#plain_body #output(#function))
+    } else {
+        let sync_body = at("sync_body");
+        quote!(#private::#sync_body #output(#private::Box::new(move || #function(#(#arguments),*))))
+    }
+}
+
+/// The parameter's `Site`. Each attribute is a call that is generic over the type, which is underlined where
+/// the attribute is: the bounds of those functions are what checks that the two suit each other.
+fn site(parameter: &Parameter, private: &TokenStream) -> TokenStream {
+    let name = of_ident(&parameter.name);
+    let ty = match &parameter.values {
+        Some(_) => quote!(#private::ValueIndex),
+        None => parameter.ty.to_token_stream(),
+    };
+    let mut site = quote!(#private::site::<#ty>(#name));
+    let mut with = |function: &str, span: Span, value: TokenStream| {
+        let function = Ident::new(function, span.resolved_at(Span::mixed_site()));
+        let ty = respan(ty.clone(), span);
+        site = quote!(#private::#function::<#ty>(#site, #value));
+    };
+    if let Some(only) = &parameter.only {
+        with("only", only.span, labels(&only.it));
+    }
+    if let Some(except) = &parameter.except {
+        with("except", except.span, labels(&except.it));
+    }
+    if let Some(nodes) = &parameter.nodes {
+        with("nodes", nodes.span, nodes.it.to_token_stream());
+    }
+    if let Some(count) = &parameter.count {
+        with("count", count.span, count.it.to_token_stream());
+    }
+    if let Some(on) = &parameter.on {
+        with("on", on.span, of_ident(&on.it).to_token_stream());
+    }
+    if let Some(settings) = &parameter.settings {
+        let ty = respan(ty.clone(), settings.span);
+        let span = settings.span.resolved_at(Span::mixed_site());
+        let ty = quote_spanned!(span=> <#ty as #private::TakesSettings>::Settings);
+        let value = &settings.it;
+        let make = quote!(|| { let settings: #ty = #value; #private::Box::new(settings) });
+        with("settings", settings.span, make);
+    }
+    if let Some(values) = &parameter.values {
+        let labels = values.it.iter().map(|value| &value.label.text);
+        site = quote!(#site.values(&[#(#labels),*]));
+    }
+    site
+}
+
+fn labels(labels: &[Label]) -> TokenStream {
+    let texts = labels.iter().map(|label| &label.text);
+    quote!(&[#(#texts),*])
+}
+
+/// `Options`, saying only what differs from the default.
+fn options(options: &Options, private: &TokenStream) -> TokenStream {
+    let mut fields = Vec::new();
+    if let Some(timeout) = options.timeout {
+        let timeout = duration(timeout);
+        fields.push(quote!(timeout: ::core::option::Option::Some(#timeout)));
+    }
+    if let Some(retries) = options.retries {
+        fields.push(quote!(retries: ::core::option::Option::Some(#retries)));
+    }
+    if !options.tags.is_empty() {
+        let tags = &options.tags;
+        fields.push(quote!(tags: &[#(#tags),*]));
+    }
+    if let Some(ignore) = &options.ignore {
+        fields.push(quote!(ignore: ::core::option::Option::Some(#ignore)));
+    }
+    if let Some((_, expected)) = &options.should_panic {
+        let expected = option(expected.as_ref());
+        fields.push(
+            quote!(should_panic: ::core::option::Option::Some(#private::ShouldPanic { expected: #expected })),
+        );
+    }
+    if !options.serial.is_empty() {
+        let groups = &options.serial;
+        fields.push(quote!(serial: &[#(#groups),*]));
+    }
+    if let Some(weight) = options.weight {
+        fields.push(quote!(weight: #weight));
+    }
+    if let Some(isolation) = options.isolation {
+        let variant = match isolation {
+            Isolation::Worker => quote!(Worker),
+            Isolation::Process => quote!(Process),
+            Isolation::None => quote!(None),
+        };
+        fields.push(quote!(isolation: ::core::option::Option::Some(#private::Isolation::#variant)));
+    }
+    match options.flavor {
+        Some(Flavor::MultiThread) => {
+            let threads = match options.worker_threads {
+                Some((_, threads)) => quote!(::core::option::Option::Some(#threads)),
+                None => quote!(::core::option::Option::None),
+            };
+            fields.push(quote!(flavor: #private::Flavor::MultiThread(#threads)));
+        }
+        Some(Flavor::CurrentThread) => fields.push(quote!(flavor: #private::Flavor::CurrentThread)),
+        None => {}
+    }
+    if options.start_paused.is_some() {
+        fields.push(quote!(start_paused: true));
+    }
+    if !options.requires.is_empty() {
+        let requires = options.requires.iter().map(|requirement| {
+            let param = of_ident(&requirement.parameter);
+            let capability = &requirement.capability;
+            quote!(#private::Requirement { param: #param, capability: #capability })
+        });
+        fields.push(quote!(requires: &[#(#requires),*]));
+    }
+    if !options.exclude.is_empty() {
+        let rules = rules(&options.exclude, private);
+        fields.push(quote!(exclude: #rules));
+    }
+    if !options.known_failure.is_empty() {
+        let rules = rules(&options.known_failure, private);
+        fields.push(quote!(known_failure: #rules));
+    }
+    match fields.is_empty() {
+        true => quote!(#private::Options::DEFAULT),
+        false => quote!(#private::Options { #(#fields,)* ..#private::Options::DEFAULT }),
+    }
+}
+
+fn rules(rules: &[Rule], private: &TokenStream) -> TokenStream {
+    let rules = rules.iter().map(|rule| {
+        let when = rule.when.iter().map(|(parameter, label)| {
+            let parameter = of_ident(parameter);
+            let label = &label.text;
+            quote!((#parameter, #label))
+        });
+        let because = &rule.because;
+        quote!(#private::Rule { when: &[#(#when),*], because: #because })
+    });
+    quote!(&[#(#rules),*])
+}
+
+fn duration(duration: Duration) -> TokenStream {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanos))
+}
+
+fn option(text: Option<&LitStr>) -> TokenStream {
+    match text {
+        Some(text) => quote!(::core::option::Option::Some(#text)),
+        None => quote!(::core::option::Option::None),
+    }
+}

@@ -1,0 +1,363 @@
+//! The options of `#[robust_test(..)]`: a new one is one entry in [`TABLE`] and one field of [`Options`].
+//!
+//! Each is read alone; what two of them say together is [`super::validate`]'s.
+
+use std::time::Duration;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use syn::LitStr;
+
+use crate::diagnostics::Errors;
+use crate::parse::argument::{Argument, Value, pieces, require_text};
+use crate::parse::label::{self, Label};
+use crate::parse::table::Entry;
+
+/// What was read.
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: Option<u32>,
+    pub(super) tags: Vec<LitStr>,
+    /// The reason, empty if none was given.
+    pub(super) ignore: Option<String>,
+    /// The part of the message that is expected.
+    pub(super) should_panic: Option<(Span, Option<LitStr>)>,
+    pub(super) serial: Vec<LitStr>,
+    pub(super) weight: Option<u32>,
+    pub(super) isolation: Option<Isolation>,
+    pub(super) flavor: Option<Flavor>,
+    pub(super) worker_threads: Option<(Span, usize)>,
+    /// Where it was asked for.
+    pub(super) start_paused: Option<Span>,
+    pub(super) requires: Vec<Requirement>,
+    pub(super) exclude: Vec<Rule>,
+    pub(super) known_failure: Vec<Rule>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isolation {
+    Worker,
+    Process,
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flavor {
+    CurrentThread,
+    MultiThread,
+}
+
+/// `requires(param = "capability")`
+pub(super) struct Requirement {
+    pub(super) parameter: Ident,
+    pub(super) capability: LitStr,
+}
+
+/// `exclude(param = "label", .., because = "..")`, `known_failure(..)`
+pub(super) struct Rule {
+    pub(super) span: Span,
+    pub(super) when: Vec<(Ident, Label)>,
+    pub(super) because: LitStr,
+}
+
+const EXCLUDE: &str = r#"exclude(param = "label", because = "..")"#;
+
+/// Every option there is.
+pub(super) const TABLE: &[Entry<Options>] = &[
+    Entry {
+        name: "timeout",
+        usage: r#"timeout = "30s""#,
+        repeats: false,
+        read: |options, argument| {
+            options.timeout = Some(duration(&argument.string()?)?);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "retries",
+        usage: "retries = 2",
+        repeats: false,
+        read: |options, argument| {
+            options.retries = Some(argument.number()?);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "tags",
+        usage: r#"tags("slow", "net")"#,
+        repeats: false,
+        read: |options, argument| {
+            options.tags = argument.texts()?;
+            Ok(())
+        },
+    },
+    Entry {
+        name: "ignore",
+        usage: r#"ignore = "why""#,
+        repeats: false,
+        read: |options, argument| {
+            let why = argument.optional_text()?;
+            options.ignore = Some(why.map(|why| why.value()).unwrap_or_default());
+            Ok(())
+        },
+    },
+    Entry {
+        name: "should_panic",
+        usage: r#"should_panic = "expected""#,
+        repeats: false,
+        read: |options, argument| {
+            options.should_panic = Some((argument.name.span(), argument.optional_text()?));
+            Ok(())
+        },
+    },
+    Entry {
+        name: "serial",
+        usage: r#"serial = "group""#,
+        repeats: false,
+        read: |options, argument| {
+            options.serial = match &argument.value {
+                Value::List(_) => argument.texts()?,
+                _ => vec![argument.text()?],
+            };
+            Ok(())
+        },
+    },
+    Entry {
+        name: "weight",
+        usage: "weight = 4",
+        repeats: false,
+        read: |options, argument| {
+            options.weight = Some(argument.positive()?);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "isolation",
+        usage: r#"isolation = "process""#,
+        repeats: false,
+        read: |options, argument| {
+            options.isolation = Some(one_of(
+                argument,
+                &[
+                    ("worker", Isolation::Worker),
+                    ("process", Isolation::Process),
+                    ("none", Isolation::None),
+                ],
+            )?);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "flavor",
+        usage: r#"flavor = "multi_thread""#,
+        repeats: false,
+        read: |options, argument| {
+            options.flavor = Some(one_of(
+                argument,
+                &[
+                    ("current_thread", Flavor::CurrentThread),
+                    ("multi_thread", Flavor::MultiThread),
+                ],
+            )?);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "worker_threads",
+        usage: "worker_threads = 4",
+        repeats: false,
+        read: |options, argument| {
+            options.worker_threads = Some((argument.name.span(), argument.positive()?));
+            Ok(())
+        },
+    },
+    Entry {
+        name: "start_paused",
+        usage: "start_paused = true",
+        repeats: false,
+        read: |options, argument| {
+            options.start_paused = argument.switch()?.then(|| argument.name.span());
+            Ok(())
+        },
+    },
+    Entry {
+        name: "requires",
+        usage: r#"requires(param = "capability")"#,
+        repeats: true,
+        read: |options, argument| {
+            options.requires.extend(requirements(argument)?);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "exclude",
+        usage: EXCLUDE,
+        repeats: true,
+        read: |options, argument| {
+            let rule = rule(argument)?;
+            if rule.when.is_empty() {
+                return Err(syn::Error::new(
+                    rule.span,
+                    format!(
+                        "`exclude` names at least one parameter: `{EXCLUDE}`; `ignore` is for every case"
+                    ),
+                ));
+            }
+            options.exclude.push(rule);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "known_failure",
+        usage: r#"known_failure(param = "label", because = "..")"#,
+        repeats: true,
+        read: |options, argument| {
+            options.known_failure.push(rule(argument)?);
+            Ok(())
+        },
+    },
+];
+
+/// `30s`, `1m 30s`: as `--timeout` reads it.
+fn duration(text: &LitStr) -> syn::Result<Duration> {
+    let error = |message: String| syn::Error::new(text.span(), message);
+    let duration = humantime::parse_duration(&text.value())
+        .map_err(|problem| error(format!("not a duration, as \"30s\" or \"1m 30s\" are: {problem}")))?;
+    match duration.is_zero() {
+        true => Err(error("a deadline of zero cannot be met".to_owned())),
+        false => Ok(duration),
+    }
+}
+
+fn one_of<T: Copy>(argument: &Argument, choices: &[(&'static str, T)]) -> syn::Result<T> {
+    let given = argument.string()?;
+    let known: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    match choices.iter().find(|(name, _)| *name == given.value()) {
+        Some((_, choice)) => Ok(*choice),
+        None => Err(syn::Error::new(
+            given.span(),
+            crate::diagnostics::unknown(&argument.name.to_string(), "choices", &given.value(), &known),
+        )),
+    }
+}
+
+/// The `name = value` pairs in an option's parentheses.
+fn pairs(argument: &Argument, errors: &mut Errors) -> syn::Result<Vec<(Ident, TokenStream)>> {
+    let list = argument.list()?.stream();
+    let mut pairs = Vec::new();
+    for piece in pieces(list, errors) {
+        let Some(pair) = errors.note(Argument::parse(piece)) else {
+            continue;
+        };
+        match pair.value {
+            Value::Equals(value) => pairs.push((pair.name, value)),
+            _ => errors.at(
+                pair.name.span(),
+                format_args!("expected `{} = ..`, as in `{}`", pair.name, argument.usage),
+            ),
+        }
+    }
+    Ok(pairs)
+}
+
+fn requirements(argument: &Argument) -> syn::Result<Vec<Requirement>> {
+    let mut errors = Errors::default();
+    let mut all = Vec::new();
+    for (parameter, value) in pairs(argument, &mut errors)? {
+        if let Some(capability) = errors.note(string(&value)) {
+            errors.note(require_text(&capability, &argument.name));
+            all.push(Requirement {
+                parameter,
+                capability,
+            });
+        }
+    }
+    if all.is_empty() && errors.is_empty() {
+        errors.push(argument.empty());
+    }
+    errors.into_result(all)
+}
+
+fn rule(argument: &Argument) -> syn::Result<Rule> {
+    let mut errors = Errors::default();
+    let mut because = None;
+    let mut when: Vec<(Ident, Label)> = Vec::new();
+    for (name, value) in pairs(argument, &mut errors)? {
+        if name == "because" {
+            if because.is_some() {
+                errors.at(name.span(), "`because` stands here twice");
+            }
+            if let Some(text) = errors.note(string(&value)) {
+                errors.note(require_text(&text, &name));
+                because = Some(text);
+            }
+        } else if when.iter().any(|(other, _)| *other == name) {
+            errors.at(name.span(), format_args!("`{name}` stands here twice"));
+        } else if let Some(label) = errors.note(label::parse(value)) {
+            when.push((name, label));
+        }
+    }
+    let span = argument.name.span();
+    match because {
+        Some(because) => errors.into_result(Rule { span, when, because }),
+        None => {
+            if errors.is_empty() {
+                let message = format!("`{}` needs a reason: `{}`", argument.name, argument.usage);
+                errors.at(span, message);
+            }
+            errors.into_result(()).map(|()| unreachable!("there is an error"))
+        }
+    }
+}
+
+fn string(value: &TokenStream) -> syn::Result<LitStr> {
+    syn::parse2(value.clone()).map_err(|_| syn::Error::new_spanned(value, "expected a string literal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_humans() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("1m 30s", 90_000),
+            ("1m30s", 90_000),
+            ("250ms", 250),
+            ("2h", 7_200_000),
+        ] {
+            let text = LitStr::new(text, Span::call_site());
+            assert_eq!(duration(&text).unwrap(), Duration::from_millis(millis));
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_told_why() {
+        for (text, why) in [
+            ("30", "time unit needed"),
+            ("", "empty"),
+            ("0s", "zero"),
+            ("5 parsecs", "unknown time unit"),
+            ("-5s", "expected number"),
+        ] {
+            let error = duration(&LitStr::new(text, Span::call_site()))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_usage_is_read_by_its_own_entry() {
+        for entry in TABLE {
+            let tokens = entry.usage.parse().unwrap();
+            let mut argument = Argument::parse(tokens).unwrap();
+            argument.usage = entry.usage;
+            assert_eq!(argument.name, entry.name);
+            if let Err(error) = (entry.read)(&mut Options::default(), &argument) {
+                panic!("{}: {error}", entry.usage);
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The attributes, with what each of their options means.
+
+/// Declares a scenario: a function that runs once for every cell of its parameters' matrix.
+///
+/// The function is plain or `async`, and returns `()` or a `Result` of it with any error that has `Debug`. What
+/// a parameter is, its type says, by implementing `Param`; with `#[values(..)]` it can have any type.
+///
+/// ```
+/// use robust_test::prelude::*;
+///
+/// #[robust_test(timeout = "30s", tags("slow"))]
+/// async fn a_message_arrives(case: Case, #[values(0, 1)] qos: u8) -> Result {
+///     let topic = format!("topic-{}", case.seed());
+/// #   let _ = (topic, qos);
+///     // ..
+///     Ok(())
+/// }
+/// ```
+///
+/// # Options
+///
+/// | option | meaning | default |
+/// | --- | --- | --- |
+/// | `timeout = "1m 30s"` | the deadline of one attempt, setup and teardown included; units from `ms` to `h` | `--timeout`'s |
+/// | `retries = 2` | how often a bad attempt is repeated | `--retries`'s |
+/// | `tags("slow", "net")` | labels for `--tag` and `--skip-tag` | none |
+/// | `ignore`, `ignore = "why"` | runs only with `--ignored` or `--include-ignored` | runs |
+/// | `should_panic`, `should_panic = "part of the message"` | passes only by a panic | |
+/// | `serial = "group"`, `serial("a", "b")` | of each group, at most one case runs at a time | |
+/// | `weight = 4` | how many slots' worth of the machine a case takes | 1 |
+/// | `isolation = "worker"`, `"process"`, `"none"` | where a case runs: in a pooled worker process, in one of its own, or in the runner's | `--isolation`'s |
+/// | `flavor = "current_thread"`, `"multi_thread"` | the tokio runtime's flavor | `"current_thread"` |
+/// | `worker_threads = 4` | threads of the `"multi_thread"` flavor | tokio's |
+/// | `start_paused`, `start_paused = true` | starts with tokio's clock paused; for `async` functions on `"current_thread"` | runs |
+/// | `requires(param = "capability")` | skips cells whose kind does not provide it; repeatable | |
+/// | `exclude(param = "label", because = "..")` | skips cells in which all named parameters have these labels; repeatable | |
+/// | `known_failure(param = "label", because = "..")` | such cells are expected to fail, and fail when they pass; without parameters every cell; repeatable | |
+///
+/// Labels are strings, or the numbers, `bool`s and characters that `#[values(..)]` was given.
+///
+/// ```
+/// use robust_test::prelude::*;
+///
+/// #[robust_test(
+///     retries = 2,
+///     serial("disk", "net"),
+///     weight = 4,
+///     isolation = "process",
+///     flavor = "multi_thread",
+///     worker_threads = 2,
+///     exclude(size = "big", level = -1, because = "takes an hour"),
+///     known_failure(level = 0, because = "level 0 loses the last byte"),
+/// )]
+/// async fn data_survives(
+///     #[values(small = 1, big = 64 * 1024)] size: usize,
+///     #[values(-1, 0, 1)] level: i32,
+/// ) {
+/// #   let _ = (size, level);
+///     // ..
+/// }
+///
+/// #[robust_test(should_panic = "too big", ignore = "not built yet")]
+/// fn sizes_are_checked() {
+///     panic!("too big: 5");
+/// }
+///
+/// #[robust_test(start_paused)]
+/// async fn a_day_passes_at_once() {
+///     tokio::time::sleep(std::time::Duration::from_secs(86_400)).await;
+/// }
+/// ```
+///
+/// # Attributes of parameters
+///
+/// | attribute | meaning | on |
+/// | --- | --- | --- |
+/// | `#[values(0, 1)]`, `#[values(small = 1, big = 64 * K)]` | an axis of plain values, called by their text or name | any type |
+/// | `#[only("a", "b")]`, `#[except("a")]` | the labels that stay, or go | parameters with an axis |
+/// | `#[on(broker)]` | the earlier parameter that this one connects to | clients |
+/// | `#[nodes(3)]` | the number of nodes | clusters |
+/// | `#[count(4)]` | the number of elements | `Vec`s of parameters |
+/// | `#[settings(expression)]` | the settings of the service | servers |
+///
+/// A parameter is a name, not a pattern. `#[cfg(..)]` goes on the function.
+pub use robust_test_macros::robust_test;
+
+/// Declares a kind of server: how one node of it is started, also after a restart.
+///
+/// The function is `async`, takes `&mut Node<Service>` and returns `Result<Instance>`. It becomes one label on
+/// the axis of every parameter that is a server of that service.
+///
+/// ```
+/// use robust_test::node::{Instance, Node};
+/// use robust_test::prelude::*;
+///
+/// struct Mqtt;
+/// # trait MqttClient: Send {}
+///
+/// impl Service for Mqtt {
+///     type Client = dyn MqttClient;
+///     type Settings = ();
+/// }
+///
+/// #[robust_server(Mqtt, name = "mosquitto-2", program = "mosquitto", provides("qos2", "retain"))]
+/// async fn mosquitto(node: &mut Node<Mqtt>) -> Result<Instance> {
+/// #   let _ = node;
+///     // start the process, wait until it listens
+/// #   todo!()
+/// }
+/// ```
+///
+/// # Options
+///
+/// The service comes first, then any of:
+///
+/// | option | meaning | default |
+/// | --- | --- | --- |
+/// | `name = "mosquitto-2"` | the label in the names of cases: without spaces and `[ ] , =` | the function's name |
+/// | `provides("qos2", "retain")` | capabilities, for `requires(..)` | none |
+/// | `program = "mosquitto"` | the program that must be installed, and that `--bin` replaces | none |
+pub use robust_test_macros::robust_server;
+
+/// Declares a kind of client: how one of it connects.
+///
+/// The function is `async`, takes a `ClientLink` and returns `Result<Box<Service::Client>>`. It becomes one
+/// label on the axis of every parameter that is a client of that service. The options are those of
+/// [`robust_server`](macro@robust_server).
+///
+/// ```
+/// use robust_test::client::ClientLink;
+/// use robust_test::prelude::*;
+///
+/// struct Mqtt;
+/// # trait MqttClient: Send {}
+///
+/// impl Service for Mqtt {
+///     type Client = dyn MqttClient;
+///     type Settings = ();
+/// }
+///
+/// #[robust_client(Mqtt, provides("qos2"))]
+/// async fn rumqttc(link: ClientLink) -> Result<Box<dyn MqttClient>> {
+/// #   let _ = link;
+///     // connect to the link's endpoint
+/// #   todo!()
+/// }
+/// ```
+pub use robust_test_macros::robust_client;

@@ -1,0 +1,116 @@
+//! Waiting for what happens outside of the runtime: child processes, sockets, threads.
+//!
+//! These waits go by the machine's clock, also while a scenario has tokio's clock paused: a paused clock
+//! jumps to the next timer whenever the runtime is idle, which would end every such wait at once.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+/// Seconds, for deadlines in scenarios.
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Milliseconds, for deadlines in scenarios.
+pub const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// The waits between looks at a condition: they double from 1 ms to a maximum.
+pub(crate) struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn up_to(max: Duration) -> Self {
+        Self {
+            next: Duration::from_millis(1),
+            max,
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let now = self.next;
+        self.next = (now * 2).min(self.max);
+        now
+    }
+}
+
+/// A point in the machine's time after which a wait gives up.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    pub(crate) fn after(limit: Duration) -> Self {
+        // A limit that no clock can hold is as good as a year.
+        let year = Duration::from_secs(365 * 24 * 3600);
+        Self(Instant::now() + limit.min(year))
+    }
+
+    pub(crate) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn passed(self) -> bool {
+        self.left().is_zero()
+    }
+}
+
+/// The deadline of [`within`] passed.
+#[derive(Debug)]
+pub(crate) struct Elapsed;
+
+/// The future's output, unless it takes longer than `limit`; it is dropped then.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let deadline = Deadline::after(limit);
+    let mut future = pin!(future);
+    loop {
+        // In steps, because a paused clock ends a sleep early.
+        let step = deadline.left().min(Duration::from_millis(100));
+        tokio::select! {
+            biased;
+            output = &mut future => return Ok(output),
+            () = tokio::time::sleep(step) => if deadline.passed() {
+                return Err(Elapsed);
+            },
+        }
+    }
+}
+
+/// A duration as people write it: `5 s`, `1.5 s`, `250 ms`.
+pub(crate) fn human(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_does_not_end_a_wait_for_the_machine() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || sender.send("from a thread"));
+        let received = within(secs(10), receiver).await.unwrap().unwrap();
+        assert_eq!(received, "from a thread");
+        thread.join().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_wait_gives_up_at_its_limit() {
+        within(millis(5), std::future::pending::<()>()).await.unwrap_err();
+    }
+
+    #[test]
+    fn durations_read_like_prose() {
+        assert_eq!(human(millis(250)), "250 ms");
+        assert_eq!(human(secs(5)), "5 s");
+        assert_eq!(human(millis(1500)), "1.5 s");
+    }
+}

@@ -1,0 +1,227 @@
+//! What a node keeps over its restarts: its name, ports, files and log.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use robust_test_harness::param::Environment;
+
+use crate::log::Log;
+use crate::port::Lease;
+
+/// The parts of a node that do not depend on its service's type.
+#[derive(Debug)]
+pub(crate) struct Place {
+    name: String,
+    kind: &'static str,
+    /// The kind's `program`.
+    program: Option<&'static str>,
+    environment: Arc<Environment>,
+    /// `<case folder>/<node>`.
+    folder: PathBuf,
+    log: Log,
+    ports: Mutex<BTreeMap<String, Lease>>,
+    starts: AtomicU32,
+}
+
+/// A kind's program is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramError {
+    /// The kind's attribute names none.
+    #[error("kind `{kind}` names no program: add `program = \"..\"` to its attribute")]
+    NotDeclared {
+        /// The kind's name.
+        kind: &'static str,
+    },
+    /// It is not installed.
+    #[error(
+        "program `{program}` was not found on PATH; install it or give --bin {kind}=PATH",
+        program = program.display()
+    )]
+    NotFound {
+        /// The kind's name.
+        kind: &'static str,
+        /// The program's name or path.
+        program: PathBuf,
+    },
+}
+
+/// A file of a node could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {} for node `{node}`", path.display())]
+pub struct WriteFileError {
+    /// The node's name.
+    pub node: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Place {
+    pub(crate) fn new(
+        name: String,
+        kind: &'static str,
+        program: Option<&'static str>,
+        environment: Arc<Environment>,
+        case_folder: &Path,
+    ) -> Self {
+        Self {
+            folder: case_folder.join(&name),
+            log: Log::new(case_folder.join(format!("{name}.log"))),
+            name,
+            kind,
+            program,
+            environment,
+            ports: Mutex::default(),
+            starts: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// 1 for the first start, 2 for the next.
+    pub(crate) fn next_start(&self) -> u32 {
+        self.starts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn ports(&self) -> MutexGuard<'_, BTreeMap<String, Lease>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The port called `name`, leased when it is asked for the first time.
+    pub(crate) fn port(&self, name: &str) -> io::Result<u16> {
+        let mut ports = self.ports();
+        if let Some(lease) = ports.get(name) {
+            return Ok(lease.port());
+        }
+        let lease = Lease::new()?;
+        let port = lease.port();
+        ports.insert(name.to_owned(), lease);
+        Ok(port)
+    }
+
+    /// The address of a port that was asked for before, else the names of those that were.
+    pub(crate) fn endpoint(&self, name: &str) -> Result<SocketAddr, Vec<String>> {
+        let ports = self.ports();
+        match ports.get(name) {
+            Some(lease) => Ok(local(lease.port())),
+            None => Err(ports.keys().cloned().collect()),
+        }
+    }
+
+    /// The names and numbers of the ports that were asked for.
+    pub(crate) fn leased(&self) -> Vec<(String, u16)> {
+        let ports = self.ports();
+        ports
+            .iter()
+            .map(|(name, lease)| (name.clone(), lease.port()))
+            .collect()
+    }
+
+    /// Gives the ports back.
+    pub(crate) fn release_ports(&self) {
+        self.ports().clear();
+    }
+
+    pub(crate) fn folder(&self) -> io::Result<&Path> {
+        std::fs::create_dir_all(&self.folder)?;
+        Ok(&self.folder)
+    }
+
+    pub(crate) fn data_dir(&self) -> io::Result<PathBuf> {
+        let folder = self.folder.join("data");
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    pub(crate) fn write_file(&self, name: &Path, contents: &[u8]) -> Result<PathBuf, WriteFileError> {
+        let path = self.folder.join(name);
+        let write = || {
+            let inside = name.components().all(|part| matches!(part, Component::Normal(_)));
+            if !inside {
+                let message = "the name leads out of the node's folder";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(&path, contents)
+        };
+        match write() {
+            Ok(()) => Ok(path),
+            Err(source) => Err(WriteFileError {
+                node: self.name.clone(),
+                path,
+                source,
+            }),
+        }
+    }
+
+    pub(crate) fn program(&self) -> Result<PathBuf, ProgramError> {
+        program(self.kind, self.program, &self.environment)
+    }
+
+    /// What to execute for `program`: `--bin`'s path if it is the kind's own, else as found on the path.
+    pub(crate) fn resolve(&self, program: &Path) -> Result<PathBuf, ProgramError> {
+        if Some(program) == self.program.map(Path::new) {
+            return self.program();
+        }
+        if program.components().count() > 1 {
+            return Ok(program.to_owned());
+        }
+        // Any kind's name but this one's: only this kind's own program is what `--bin` replaces.
+        let found = program
+            .to_str()
+            .and_then(|name| self.environment.program("", name));
+        found.ok_or_else(|| ProgramError::NotFound {
+            kind: self.kind,
+            program: program.to_owned(),
+        })
+    }
+}
+
+/// The path of a kind's program.
+pub(crate) fn program(
+    kind: &'static str,
+    program: Option<&'static str>,
+    environment: &Environment,
+) -> Result<PathBuf, ProgramError> {
+    let program = program.ok_or(ProgramError::NotDeclared { kind })?;
+    environment
+        .program(kind, program)
+        .ok_or_else(|| ProgramError::NotFound {
+            kind,
+            program: program.into(),
+        })
+}
+
+/// Why a kind cannot run here, if it cannot.
+pub(crate) fn unavailable(
+    kind: &'static str,
+    declared: Option<&'static str>,
+    environment: &Environment,
+) -> Option<String> {
+    declared?;
+    program(kind, declared, environment)
+        .err()
+        .map(|error| error.to_string())
+}
+
+pub(crate) fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}

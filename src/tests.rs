@@ -1,0 +1,77 @@
+//! Servers and clients against real processes and threads, in cases made by hand.
+
+mod client;
+mod in_process;
+mod process;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use robust_test_harness::case::Facts;
+use robust_test_harness::expansion::{Build, Params, Site};
+use robust_test_harness::param::Environment;
+use robust_test_harness::seed::Seed;
+
+use crate::prelude::*;
+
+/// A case, and what the executor does around one.
+struct Fixture {
+    case: Case,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        // As workers are: orphans of a group come to this process.
+        #[cfg(target_os = "linux")]
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let case = Case::new(Facts {
+            name: "suite::scenario".to_owned(),
+            seed: Seed(1),
+            attempt: 0,
+            folder: folder.path().join("case"),
+            environment: Arc::new(Environment {
+                path: std::env::split_paths(&path).collect(),
+                ..Environment::default()
+            }),
+            run_id: "test".to_owned(),
+        });
+        Self {
+            case,
+            _folder: folder,
+        }
+    }
+
+    /// Builds parameters of the first kinds; all of them connect to the first one.
+    async fn build<A: Params>(&self, sites: Vec<Site>) -> Result<A> {
+        let count = sites.len();
+        let sites = Box::leak(sites.into_boxed_slice());
+        let mut build = Build::new(self.case.clone(), sites, vec![0; count], vec![Some(0); count]);
+        A::build_all(&mut build).await
+    }
+
+    /// One server with these settings.
+    async fn server<S: Service>(&self, settings: fn() -> Box<dyn Any + Send + Sync>) -> Result<Server<S>> {
+        let site = Site::new("broker", <Server<S> as robust_test_harness::param::Param>::shape);
+        let (server,) = self.build::<(Server<S>,)>(vec![site.settings(settings)]).await?;
+        Ok(server)
+    }
+
+    /// The teardown; what it found wrong.
+    async fn end(self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        while let Some(closer) = self.case.pop_closer() {
+            if let Err(error) = (closer.close)().await {
+                wrong.push(error.to_string());
+            }
+        }
+        wrong
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::test_kill_process(pid).is_ok()
+}
