@@ -1,1 +1,24 @@
-//! The parts of the MQTT suite: brokers, clients and the trait they are driven by.
+//! MQTT for robustness scenarios: what a client can do, and two brokers to do it with.
+//!
+//! - [`client`]: the trait scenarios are written against, its options, messages and errors.
+//! - [`rumqttc_v4`] (MQTT 3.1.1) and [`rumqttc_v5`] (MQTT 5): that trait over the crate `rumqttc`. What
+//!   both share, who is answered by which packet and a connection's task, is in `ledger` and `connection`.
+//! - [`embedded`]: the broker `rumqttd` inside this process, and stoppable.
+//! - [`mosquitto`]: the configuration of the broker `mosquitto`, a program.
+//! - [`settings`]: what scenarios may ask of a broker, whichever it is.
+//!
+//! Nothing here knows a scenario, nor how the harness places nodes and clients.
+
+pub mod client;
+mod connection;
+pub mod embedded;
+mod ledger;
+pub mod mosquitto;
+pub mod rumqttc_v4;
+pub mod rumqttc_v5;
+pub mod settings;
+
+pub use client::{
+    ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, Retain, Session, SessionPresent, Will,
+};
+pub use settings::{BrokerSettings, Persistence};

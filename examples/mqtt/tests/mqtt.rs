@@ -1,0 +1,754 @@
+//! MQTT brokers and clients under robust-test: every broker with every pair of clients.
+//!
+//! What a client can do is `MqttClient`, in this package's library; the kinds below say how a broker is
+//! started and how a client connects. Defects of the systems under test are `known_failure`s, each with its
+//! cause: such a case fails when the defect is gone.
+//!
+//! "Nothing else arrives" is never shown by waiting: a last message is sent, and must come next.
+
+use std::time::Duration;
+
+use mqtt_suite::{
+    BrokerSettings, ClientError, ConnectOptions, Message, MqttClient, Persistence, Qos, Retain,
+    SessionPresent, embedded, mosquitto, rumqttc_v4, rumqttc_v5,
+};
+use robust_test::prelude::*;
+
+/// The service under test.
+struct Mqtt;
+
+impl Service for Mqtt {
+    type Client = dyn MqttClient;
+    type Settings = BrokerSettings;
+}
+
+/// `rumqttd` in process. It has a port for each version of MQTT.
+#[robust_server(Mqtt)]
+async fn rumqttd(node: &mut Node<Mqtt>) -> Result<Instance> {
+    let (v4, v5) = (node.address("mqtt"), node.address("mqtt5"));
+    let settings = node.settings().clone();
+    let broker = node
+        .task(move |stopping| async move { embedded::serve(v4, v5, &settings, stopping.requested()).await });
+    Ok(broker
+        .ready_when(tcp("mqtt"))
+        .ready_when(tcp("mqtt5"))
+        .spawn()
+        .await?)
+}
+
+/// `mosquitto`, which speaks every version of MQTT on each of its ports.
+#[robust_server(Mqtt, name = "mosquitto", program = "mosquitto", provides("persistence"))]
+async fn start_mosquitto(node: &mut Node<Mqtt>) -> Result<Instance> {
+    let ports = [node.port("mqtt"), node.port("mqtt5")];
+    let config = mosquitto::render(&ports, &node.data_dir()?, node.settings());
+    let config = node.write_file("mosquitto.conf", config)?;
+    let broker = node.command("mosquitto").arg("-c").arg(config);
+    Ok(broker
+        .ready_when(tcp("mqtt"))
+        .ready_when(tcp("mqtt5"))
+        .spawn()
+        .await?)
+}
+
+/// MQTT 3.1.1.
+#[robust_client(Mqtt)]
+async fn rumqttc(link: ClientLink) -> Result<Box<dyn MqttClient>> {
+    let options = ConnectOptions::new(link.client_id());
+    Ok(rumqttc_v4::connect(link.endpoint("mqtt"), options).await?)
+}
+
+/// MQTT 5.
+#[robust_client(Mqtt, name = "rumqttc-v5")]
+async fn connect_v5(link: ClientLink) -> Result<Box<dyn MqttClient>> {
+    let options = ConnectOptions::new(link.client_id());
+    Ok(rumqttc_v5::connect(link.endpoint("mqtt5"), options).await?)
+}
+
+/// How long a message may take.
+const SOON: Duration = secs(5);
+
+/// The next message, which must say `payload`.
+async fn expect(client: &dyn MqttClient, payload: impl AsRef<str>) -> Result<Message> {
+    let payload = payload.as_ref();
+    let message = client
+        .next(SOON)
+        .await
+        .context(format!("waiting for {payload:?}"))?;
+    if message.text() == payload {
+        Ok(message)
+    } else {
+        Err(error(format!("expected {payload:?}, and {message:?} arrived")))
+    }
+}
+
+mod delivery {
+    use super::*;
+
+    const MESSAGES: usize = 100;
+
+    #[robust_test(timeout = "30s")]
+    async fn each_message_arrives_once_and_in_order(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+        #[values(0, 1, 2)] qos: u8,
+    ) -> Result {
+        let qos = Qos::try_from(qos)?;
+        assert_eq!(subscriber.subscribe("news", qos).await?, qos);
+        for number in 0..MESSAGES {
+            publisher
+                .publish("news", number.to_string().as_bytes(), qos)
+                .await?;
+        }
+        publisher.publish("news", b"end", qos).await?;
+        for number in 0..MESSAGES {
+            let message = expect(&*subscriber, number.to_string()).await?;
+            assert_eq!(message, Message::new("news", number.to_string(), qos));
+        }
+        expect(&*subscriber, "end").await?;
+        Ok(())
+    }
+
+    #[robust_test(known_failure(
+        broker = "rumqttd",
+        because = "rumqttd delivers at the subscription's QoS, also what was published at a lower one [MQTT-3.8.4-6]: \
+                   router/routing.rs, forward_device_data"
+    ))]
+    async fn a_message_keeps_its_qos_in_a_subscription_of_a_higher_one(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+        #[values(0, 1)] qos: u8,
+    ) -> Result {
+        let qos = Qos::try_from(qos)?;
+        subscriber.subscribe("news", Qos::ExactlyOnce).await?;
+        publisher.publish("news", b"x", qos).await?;
+        assert_eq!(expect(&*subscriber, "x").await?.qos, qos);
+        Ok(())
+    }
+
+    #[robust_test(
+        known_failure(
+            broker = "rumqttd",
+            topic = "latin",
+            because = "rumqttd looks for a `$` in a topic's first byte, which panics when that is a part of a character, and \
+                       ends the router for everybody: protocol/mod.rs, matches"
+        ),
+        known_failure(broker = "rumqttd", topic = "emoji", because = "as above")
+    )]
+    async fn a_topic_may_begin_with_any_character(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+        #[values(ascii = "etat", latin = "état", emoji = "🚲")] topic: &str,
+    ) -> Result {
+        subscriber.subscribe("#", Qos::AtLeastOnce).await?;
+        publisher.publish(topic, b"x", Qos::AtLeastOnce).await?;
+        assert_eq!(expect(&*subscriber, "x").await?.topic, topic);
+        Ok(())
+    }
+
+    #[robust_test(timeout = "30s")]
+    async fn many_publishers_keep_each_its_order(
+        _broker: Server<Mqtt>,
+        #[count(16)] publishers: Vec<Client<Mqtt>>,
+        subscriber: Client<Mqtt>,
+    ) -> Result {
+        subscriber.subscribe("from/+", Qos::AtLeastOnce).await?;
+        let count = publishers.len();
+        let mut publishing = tokio::task::JoinSet::new();
+        for (index, publisher) in publishers.into_iter().enumerate() {
+            publishing.spawn(async move {
+                let topic = format!("from/{index}");
+                for number in 0..MESSAGES {
+                    let payload = number.to_string();
+                    publisher
+                        .publish(&topic, payload.as_bytes(), Qos::AtLeastOnce)
+                        .await?;
+                }
+                Ok::<_, ClientError>(())
+            });
+        }
+        let mut expected = vec![0; count];
+        for _ in 0..count * MESSAGES {
+            let message = subscriber.next(SOON).await?;
+            let index: usize = message.topic.trim_start_matches("from/").parse()?;
+            assert_eq!(
+                message.text(),
+                expected[index].to_string(),
+                "of publisher {index}"
+            );
+            expected[index] += 1;
+        }
+        while let Some(published) = publishing.join_next().await {
+            published??;
+        }
+        Ok(())
+    }
+}
+
+mod retained {
+    use super::*;
+
+    #[robust_test]
+    async fn the_last_one_greets_a_new_subscriber(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+        #[values(0, 1, 2)] qos: u8,
+    ) -> Result {
+        let qos = Qos::try_from(qos)?;
+        subscriber.subscribe("weather", Qos::ExactlyOnce).await?;
+        publisher.retain("weather", b"rain", qos).await?;
+        publisher.retain("weather", b"sun", qos).await?;
+        for payload in ["rain", "sun"] {
+            let live = expect(&*subscriber, payload).await?;
+            assert_eq!(
+                live.retain,
+                Retain::No,
+                "it was subscribed when this was published"
+            );
+        }
+        let late = Client::connect_another(&subscriber).await?;
+        late.subscribe("weather", Qos::ExactlyOnce).await?;
+        assert_eq!(expect(&*late, "sun").await?.retain, Retain::Yes);
+        publisher.publish("weather", b"end", qos).await?;
+        expect(&*late, "end").await?;
+        Ok(())
+    }
+
+    #[robust_test]
+    async fn an_empty_one_removes_it(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+    ) -> Result {
+        publisher.retain("weather", b"rain", Qos::AtLeastOnce).await?;
+        publisher.retain("weather", b"", Qos::AtLeastOnce).await?;
+        subscriber.subscribe("weather", Qos::AtLeastOnce).await?;
+        publisher.publish("weather", b"end", Qos::AtLeastOnce).await?;
+        expect(&*subscriber, "end").await?;
+        Ok(())
+    }
+
+    #[robust_test(known_failure(
+        broker = "rumqttd",
+        because = "rumqttd removes the retained message for any empty one, whatever its RETAIN flag [MQTT-3.3.1-12]: \
+                   router/routing.rs, append_to_commitlog"
+    ))]
+    async fn an_empty_one_that_is_not_retained_removes_nothing(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+    ) -> Result {
+        publisher.retain("weather", b"rain", Qos::AtLeastOnce).await?;
+        publisher.publish("weather", b"", Qos::AtLeastOnce).await?;
+        subscriber.subscribe("weather", Qos::AtLeastOnce).await?;
+        publisher.publish("weather", b"end", Qos::AtLeastOnce).await?;
+        expect(&*subscriber, "rain").await?;
+        Ok(())
+    }
+
+    #[robust_test(known_failure(
+        broker = "rumqttd",
+        because = "rumqttd ignores a subscription that exists, and its retained messages with it [MQTT-3.8.4-3]: \
+                   router/routing.rs, prepare_filter"
+    ))]
+    async fn they_are_sent_again_to_who_subscribes_again(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+    ) -> Result {
+        publisher.retain("weather", b"rain", Qos::AtLeastOnce).await?;
+        for _ in 0..2 {
+            subscriber.subscribe("weather", Qos::AtLeastOnce).await?;
+            publisher.publish("weather", b"end", Qos::AtLeastOnce).await?;
+            expect(&*subscriber, "rain").await?;
+            expect(&*subscriber, "end").await?;
+        }
+        Ok(())
+    }
+
+    #[robust_test(known_failure(
+        broker = "rumqttd",
+        because = "rumqttd sends a new subscription at most 100 retained messages (200 at QoS 0) and drops the rest: \
+                   router/routing.rs, forward_device_data truncates"
+    ))]
+    async fn all_of_them_are_sent(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+        #[values(0, 1)] qos: u8,
+    ) -> Result {
+        const TOPICS: usize = 201;
+        for number in 0..TOPICS {
+            publisher
+                .retain(&format!("weather/{number}"), b"rain", Qos::AtLeastOnce)
+                .await?;
+        }
+        subscriber.subscribe("weather/+", Qos::try_from(qos)?).await?;
+        publisher.publish("weather/end", b"end", Qos::AtLeastOnce).await?;
+        for _ in 0..TOPICS {
+            expect(&*subscriber, "rain").await?;
+        }
+        expect(&*subscriber, "end").await?;
+        Ok(())
+    }
+}
+
+mod wildcards {
+    use super::*;
+
+    const TOPICS: [&str; 8] = ["a", "a/b", "a/b/c", "/a", "a/", "a//c", "b/b", "$a/b"];
+
+    /// MQTT 3.1.1, 4.7: what of [`TOPICS`] a filter matches.
+    const FILTERS: [(&str, &[&str]); 9] = [
+        ("#", &["a", "a/b", "a/b/c", "/a", "a/", "a//c", "b/b"]),
+        ("+", &["a"]),
+        ("a/#", &["a", "a/b", "a/b/c", "a/", "a//c"]),
+        ("a/+", &["a/b", "a/"]),
+        ("+/+", &["a/b", "/a", "a/", "b/b"]),
+        ("/+", &["/a"]),
+        ("a/+/c", &["a/b/c", "a//c"]),
+        ("+/b/#", &["a/b", "a/b/c", "b/b"]),
+        ("a/b", &["a/b"]),
+    ];
+
+    #[robust_test]
+    async fn match_whole_levels(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+    ) -> Result {
+        for (filter, matching) in FILTERS {
+            subscriber.subscribe(filter, Qos::AtLeastOnce).await?;
+            for topic in TOPICS {
+                publisher.publish(topic, b"x", Qos::AtLeastOnce).await?;
+            }
+            publisher.publish(matching[0], b"end", Qos::AtLeastOnce).await?;
+            let mut arrived = Vec::new();
+            loop {
+                let message = subscriber
+                    .next(SOON)
+                    .await
+                    .context(format!("subscribed to {filter}"))?;
+                if message.text() == "end" {
+                    break;
+                }
+                arrived.push(message.topic);
+            }
+            assert_eq!(arrived, matching, "subscribed to {filter}");
+            subscriber.unsubscribe(filter).await?;
+        }
+        Ok(())
+    }
+}
+
+mod last_will {
+    use super::*;
+
+    /// Connects under a name of its own: see [`of_a_connection_that_replaces_another_waits_for_its_own_end`].
+    async fn connect_with_will(client: &dyn MqttClient, payload: &str, qos: Qos) -> Result {
+        let options = ConnectOptions::new(format!("{}-{payload}", client.options().client_id));
+        client.connect(options.will("died", payload, qos)).await?;
+        Ok(())
+    }
+
+    #[robust_test]
+    async fn is_published_for_a_client_that_was_killed(
+        _broker: Server<Mqtt>,
+        dying: Client<Mqtt>,
+        observer: Client<Mqtt>,
+        #[values(0, 1, 2)] qos: u8,
+    ) -> Result {
+        let qos = Qos::try_from(qos)?;
+        observer.subscribe("died", qos).await?;
+        for payload in ["first", "second"] {
+            connect_with_will(&*dying, payload, qos).await?;
+            dying.publish("died", b"not yet", qos).await?;
+            expect(&*observer, "not yet").await?;
+            dying.abort().await;
+            assert_eq!(
+                expect(&*observer, payload).await?,
+                Message::new("died", payload, qos)
+            );
+        }
+        Ok(())
+    }
+
+    #[robust_test]
+    async fn is_not_published_for_one_that_disconnects(
+        _broker: Server<Mqtt>,
+        leaving: Client<Mqtt>,
+        observer: Client<Mqtt>,
+    ) -> Result {
+        observer.subscribe("died", Qos::AtLeastOnce).await?;
+        connect_with_will(&*leaving, "never", Qos::AtLeastOnce).await?;
+        leaving.disconnect().await?;
+        connect_with_will(&*leaving, "now", Qos::AtLeastOnce).await?;
+        leaving.abort().await;
+        expect(&*observer, "now").await?;
+        Ok(())
+    }
+
+    #[robust_test(known_failure(
+        broker = "rumqttd",
+        because = "rumqttd keeps one last will a client id, so the end of a connection publishes that of the connection \
+                   which replaced it: server/broker.rs, remote; router/routing.rs, handle_last_will"
+    ))]
+    async fn of_a_connection_that_replaces_another_waits_for_its_own_end(
+        _broker: Server<Mqtt>,
+        client: Client<Mqtt>,
+        observer: Client<Mqtt>,
+    ) -> Result {
+        observer.subscribe("died", Qos::AtLeastOnce).await?;
+        let replacement = Client::connect_another(&client).await?;
+        let same_id = ConnectOptions::new(client.options().client_id);
+        replacement
+            .connect(same_id.will("died", "too soon", Qos::AtLeastOnce))
+            .await?;
+        let replaced = client.next(SOON).await;
+        assert!(matches!(replaced, Err(ClientError::Lost { .. })), "{replaced:?}");
+        // A will that is published wrongly comes before one of these.
+        for number in 0..20 {
+            replacement
+                .publish("died", number.to_string().as_bytes(), Qos::AtLeastOnce)
+                .await?;
+            expect(&*observer, number.to_string()).await?;
+        }
+        Ok(())
+    }
+}
+
+mod sessions {
+    use super::*;
+
+    /// How a subscriber goes away.
+    enum Leave {
+        Politely,
+        Abruptly,
+    }
+
+    async fn leave(client: &dyn MqttClient, how: &Leave) -> Result {
+        match how {
+            Leave::Politely => client.disconnect().await?,
+            Leave::Abruptly => client.abort().await,
+        }
+        Ok(())
+    }
+
+    #[robust_test(timeout = "30s")]
+    async fn keep_what_was_published_meanwhile(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+        #[values(1, 2)] qos: u8,
+        #[values(politely = Leave::Politely, abruptly = Leave::Abruptly)] left: Leave,
+    ) -> Result {
+        const MESSAGES: usize = 500;
+        let qos = Qos::try_from(qos)?;
+        let session = subscriber.options().persistent();
+        assert_eq!(subscriber.connect(session.clone()).await?, SessionPresent::No);
+        subscriber.subscribe("news", qos).await?;
+        leave(&*subscriber, &left).await?;
+        for number in 0..MESSAGES {
+            publisher
+                .publish("news", number.to_string().as_bytes(), qos)
+                .await?;
+        }
+        assert_eq!(subscriber.connect(session.clone()).await?, SessionPresent::Yes);
+        publisher.publish("news", b"end", qos).await?;
+        for number in 0..MESSAGES {
+            expect(&*subscriber, number.to_string()).await?;
+        }
+        expect(&*subscriber, "end").await?;
+        leave(&*subscriber, &left).await?;
+        assert_eq!(subscriber.connect(session.clean()).await?, SessionPresent::No);
+        Ok(())
+    }
+
+    #[robust_test(known_failure(
+        broker = "rumqttd",
+        because = "rumqttd answers no UNSUBSCRIBE in a resumed session, and goes on delivering: the new connection is \
+                   not in its subscription_map: router/routing.rs, handle_new_connection"
+    ))]
+    async fn can_be_unsubscribed_after_they_are_resumed(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+    ) -> Result {
+        let mut session = subscriber.options().persistent();
+        session.deadline = secs(2);
+        subscriber.connect(session.clone()).await?;
+        subscriber.subscribe("news", Qos::AtLeastOnce).await?;
+        subscriber.disconnect().await?;
+        subscriber.connect(session).await?;
+        subscriber.unsubscribe("news").await?;
+        subscriber.subscribe("end", Qos::AtLeastOnce).await?;
+        publisher.publish("news", b"news", Qos::AtLeastOnce).await?;
+        publisher.publish("end", b"end", Qos::AtLeastOnce).await?;
+        expect(&*subscriber, "end").await?;
+        Ok(())
+    }
+
+    #[robust_test(known_failure(
+        broker = "rumqttd",
+        because = "rumqttd does not answer an UNSUBSCRIBE from what is not subscribed to [MQTT-3.10.4-5]: \
+                   router/routing.rs, handle_device_payload"
+    ))]
+    async fn answer_who_unsubscribes_from_nothing(_broker: Server<Mqtt>, client: Client<Mqtt>) -> Result {
+        let mut options = client.options();
+        options.deadline = secs(2);
+        client.connect(options).await?;
+        client.unsubscribe("never/subscribed").await?;
+        Ok(())
+    }
+}
+
+mod restarts {
+    use super::*;
+
+    const TOPICS: usize = 50;
+
+    /// Retains messages and leaves one for an absent client with a session, each acknowledged.
+    async fn fill(publisher: &dyn MqttClient, absent: &dyn MqttClient) -> Result {
+        absent.connect(absent.options().persistent()).await?;
+        absent.subscribe("news", Qos::AtLeastOnce).await?;
+        absent.disconnect().await?;
+        for number in 0..TOPICS {
+            publisher
+                .retain(&format!("weather/{number}"), b"rain", Qos::AtLeastOnce)
+                .await?;
+        }
+        publisher.publish("news", b"kept", Qos::AtLeastOnce).await?;
+        Ok(())
+    }
+
+    /// That [`fill`] lasted.
+    async fn check(publisher: &dyn MqttClient, absent: &dyn MqttClient) -> Result {
+        publisher.connect(publisher.options()).await?;
+        publisher.subscribe("weather/+", Qos::AtLeastOnce).await?;
+        publisher.publish("weather/end", b"end", Qos::AtLeastOnce).await?;
+        for number in 0..TOPICS {
+            expect(publisher, "rain")
+                .await
+                .context(format!("message {number} of {TOPICS}"))?;
+        }
+        expect(publisher, "end").await?;
+        assert_eq!(absent.connect(absent.options()).await?, SessionPresent::Yes);
+        expect(absent, "kept").await?;
+        Ok(())
+    }
+
+    #[robust_test(requires(broker = "persistence"), timeout = "30s")]
+    async fn keep_what_was_acknowledged(
+        broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        absent: Client<Mqtt>,
+    ) -> Result {
+        fill(&*publisher, &*absent).await?;
+        broker.restart().await?;
+        check(&*publisher, &*absent).await
+    }
+
+    #[robust_test(
+        requires(broker = "persistence"),
+        timeout = "30s",
+        known_failure(
+            broker = "mosquitto",
+            because = "mosquitto saves at a clean exit and every autosave_interval, 30 minutes by default: a SIGKILL loses \
+                       what it has acknowledged since"
+        )
+    )]
+    async fn after_a_kill_keep_what_was_acknowledged(
+        broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        absent: Client<Mqtt>,
+    ) -> Result {
+        fill(&*publisher, &*absent).await?;
+        broker.kill().await?;
+        broker.restart().await?;
+        check(&*publisher, &*absent).await
+    }
+
+    /// With `autosave_on_changes` mosquitto acknowledges first and saves then, so the last acknowledged
+    /// message may still be lost. It serves nobody while it saves: one more answer, and it has.
+    #[robust_test(requires(broker = "persistence"), timeout = "30s")]
+    async fn after_a_kill_keep_what_was_saved(
+        #[settings(BrokerSettings { persistence: Persistence::OnChange, ..BrokerSettings::default() })]
+        broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        absent: Client<Mqtt>,
+    ) -> Result {
+        fill(&*publisher, &*absent).await?;
+        publisher.unsubscribe("an/answer").await?;
+        broker.kill().await?;
+        broker.restart().await?;
+        check(&*publisher, &*absent).await
+    }
+}
+
+mod slow_subscribers {
+    use super::*;
+
+    const MESSAGES: usize = 400;
+    const MESSAGE_BYTES: usize = 32 * 1024;
+
+    fn flood_message(number: usize) -> Vec<u8> {
+        let mut payload = format!("{number:05}").into_bytes();
+        payload.resize(MESSAGE_BYTES, b'.');
+        payload
+    }
+
+    /// Connects anew with a small buffer, subscribes and stops reading.
+    async fn stall(client: &dyn MqttClient, qos: Qos) -> Result {
+        let mut options = client.options();
+        options.receive_buffer_bytes = Some(16 * 1024);
+        client.connect(options).await?;
+        client.subscribe("flood", qos).await?;
+        client.stop_reading()?;
+        Ok(())
+    }
+
+    #[robust_test(timeout = "60s")]
+    async fn do_not_stall_others_and_lose_nothing(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        subscriber: Client<Mqtt>,
+        #[values(0, 1, 2)] qos: u8,
+    ) -> Result {
+        let qos = Qos::try_from(qos)?;
+        let slow = Client::connect_another(&subscriber).await?;
+        stall(&*slow, qos).await?;
+        subscriber.subscribe("flood", qos).await?;
+        for number in 0..MESSAGES {
+            let payload = flood_message(number);
+            publisher.publish("flood", &payload, qos).await?;
+            let message = subscriber.next(SOON).await.context(format!("message {number}"))?;
+            assert!(message.payload == payload, "expected {number}, got {message:?}");
+        }
+        slow.resume_reading()?;
+        for number in 0..MESSAGES {
+            let message = slow
+                .next(SOON)
+                .await
+                .context(format!("message {number} of the slow one"))?;
+            assert!(
+                message.payload == flood_message(number),
+                "expected {number}, got {message:?}"
+            );
+        }
+        Ok(())
+    }
+
+    #[robust_test(
+        timeout = "60s",
+        known_failure(
+            broker = "rumqttd",
+            because = "rumqttd ends a connection by a number that the next one has got by then: router/routing.rs, \
+                       handle_disconnection; server/broker.rs, remote"
+        )
+    )]
+    async fn can_be_replaced_by_a_new_connection_of_the_client(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        slow: Client<Mqtt>,
+    ) -> Result {
+        stall(&*slow, Qos::AtMostOnce).await?;
+        for number in 0..MESSAGES {
+            publisher
+                .publish("flood", &flood_message(number), Qos::AtLeastOnce)
+                .await?;
+        }
+        let replacement = Client::connect_another(&slow).await?;
+        replacement
+            .connect(ConnectOptions::new(slow.options().client_id))
+            .await?;
+        replacement.subscribe("news", Qos::AtLeastOnce).await?;
+        slow.abort().await;
+        // The broker has to notice the end of the first connection; what it does then shows within this.
+        for number in 0..20 {
+            publisher
+                .publish("news", number.to_string().as_bytes(), Qos::AtLeastOnce)
+                .await?;
+            expect(&*replacement, number.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    #[robust_test(
+        timeout = "60s",
+        known_failure(
+            broker = "rumqttd",
+            because = "rumqttd tells its router that a connection is ready for more under a number that is gone by then, which \
+                       panics and ends the router for everybody: router/scheduler.rs, reschedule"
+        )
+    )]
+    async fn that_were_replaced_harm_nobody_when_they_resume(
+        _broker: Server<Mqtt>,
+        publisher: Client<Mqtt>,
+        slow: Client<Mqtt>,
+    ) -> Result {
+        stall(&*slow, Qos::AtMostOnce).await?;
+        for number in 0..MESSAGES {
+            publisher
+                .publish("flood", &flood_message(number), Qos::AtLeastOnce)
+                .await?;
+        }
+        let replacement = Client::connect_another(&slow).await?;
+        replacement
+            .connect(ConnectOptions::new(slow.options().client_id))
+            .await?;
+        replacement.disconnect().await?;
+        slow.resume_reading()?;
+        while slow.next(SOON).await.is_ok() {}
+        publisher.publish("news", b"x", Qos::AtLeastOnce).await?;
+        Ok(())
+    }
+}
+
+mod clients {
+    use mqtt_suite::Protocol;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A broker of a few bytes, because no real one can be made to cut a handshake at this place.
+    #[robust_test(known_failure(
+        because = "rumqttc drops the connection for a PUBREL it does not know, each time it reconnects: \
+                   https://github.com/bytebeamio/rumqtt/issues/664"
+    ))]
+    async fn complete_a_delivery_whose_handshake_was_cut(
+        #[values(v311 = Protocol::V311, v5 = Protocol::V5)] protocol: Protocol,
+    ) -> Result {
+        const CONNACK_SESSION_PRESENT: [&[u8]; 2] = [b"\x20\x02\x01\x00", b"\x20\x03\x01\x00\x00"];
+        const PUBREL_1: &[u8] = b"\x62\x02\x00\x01";
+        const PUBCOMP: u8 = 0x70;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let broker = async {
+            let (mut socket, _) = listener.accept().await?;
+            let mut packet = [0; 1024];
+            assert!(socket.read(&mut packet).await? > 0, "a CONNECT comes first");
+            let connack = CONNACK_SESSION_PRESENT[usize::from(protocol == Protocol::V5)];
+            socket.write_all(&[connack, PUBREL_1].concat()).await?;
+            let length = tokio::time::timeout(SOON, socket.read(&mut packet)).await??;
+            Ok::<_, Error>(packet[..length].to_vec())
+        };
+        let options = ConnectOptions::new("resuming").persistent();
+        let connect = async {
+            match protocol {
+                Protocol::V311 => rumqttc_v4::connect(address, options).await,
+                Protocol::V5 => rumqttc_v5::connect(address, options).await,
+            }
+        };
+        let (answer, client) = tokio::join!(broker, connect);
+        let _connected = client?;
+        assert_eq!(answer?.first(), Some(&PUBCOMP), "the answer to PUBREL");
+        Ok(())
+    }
+}
+
+robust_test::main!();
