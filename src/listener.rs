@@ -8,6 +8,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub use robust_test_harness::processes::Process;
+use robust_test_harness::processes::{Entry, all, entry};
+
 /// Who owns the listening sockets that answer on `127.0.0.1:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -19,21 +22,6 @@ pub(crate) enum Owner {
     Other(Process),
     /// Somebody listens, and it cannot be seen who.
     Unknown,
-}
-
-/// A process for messages: `pid 123 (mosquitto -p 1883)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    /// Its id.
-    pub pid: u32,
-    /// Its arguments, joined by spaces; its name when it hides them.
-    pub command_line: String,
-}
-
-impl std::fmt::Display for Process {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "pid {} ({})", self.pid, self.command_line)
-    }
 }
 
 /// Which processes count as the node's.
@@ -57,7 +45,7 @@ pub(crate) fn owner(port: u16, family: Family) -> Owner {
     }
     let ours = match family {
         Family::Myself => BTreeSet::from([std::process::id()]),
-        Family::Group(group) => members(&processes(), group),
+        Family::Group(group) => members(&all(), group),
     };
     let mut hidden = false;
     for &pid in &ours {
@@ -71,28 +59,20 @@ pub(crate) fn owner(port: u16, family: Family) -> Owner {
     if hidden {
         return Owner::Unknown;
     }
-    processes()
+    all()
         .into_iter()
         .map(|process| process.pid)
         .filter(|pid| !ours.contains(pid))
         .find(|&pid| holds(pid, &sockets) == Some(true))
-        .map_or(Owner::Unknown, |pid| {
-            Owner::Other(Process {
-                pid,
-                command_line: command_line(pid),
-            })
-        })
+        .map_or(Owner::Unknown, |pid| Owner::Other(Process::of(pid)))
 }
 
 /// The processes of a group that have not ended yet.
 pub(crate) fn alive_in_group(group: u32) -> Vec<Process> {
-    processes()
+    all()
         .into_iter()
         .filter(|process| process.group == group && !process.zombie)
-        .map(|process| Process {
-            pid: process.pid,
-            command_line: command_line(process.pid),
-        })
+        .map(|process| Process::of(process.pid))
         .collect()
 }
 
@@ -132,37 +112,6 @@ fn answers_loopback(address: &str) -> bool {
     any || address == loopback || address == mapped
 }
 
-struct Entry {
-    pid: u32,
-    parent: u32,
-    group: u32,
-    zombie: bool,
-}
-
-fn processes() -> Vec<Entry> {
-    let Ok(folder) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    folder
-        .filter_map(|entry| {
-            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            parse_stat(pid, &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-        })
-        .collect()
-}
-
-fn parse_stat(pid: u32, stat: &str) -> Option<Entry> {
-    // pid (name) state parent group ..; the name may hold anything, also parentheses and spaces.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    Some(Entry {
-        pid,
-        parent: fields.next()?.parse().ok()?,
-        group: fields.next()?.parse().ok()?,
-        zombie: matches!(state, "Z" | "X"),
-    })
-}
-
 /// The group and every descendant of its members.
 fn members(all: &[Entry], group: u32) -> BTreeSet<u32> {
     let mut members: BTreeSet<u32> = all
@@ -199,22 +148,7 @@ fn holds(pid: u32, sockets: &BTreeSet<u64>) -> Option<bool> {
 }
 
 fn is_alive(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| parse_stat(pid, &stat))
-        .is_some_and(|process| !process.zombie)
-}
-
-fn command_line(pid: u32) -> String {
-    let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let arguments = read("cmdline");
-    let text = String::from_utf8_lossy(&arguments);
-    let joined = text.trim_end_matches('\0').replace('\0', " ");
-    if joined.is_empty() {
-        String::from_utf8_lossy(&read("comm")).trim_end().to_owned()
-    } else {
-        joined
-    }
+    entry(pid).is_some_and(|process| !process.zombie)
 }
 
 #[cfg(test)]
@@ -235,12 +169,6 @@ mod tests {
         assert!(answers_loopback("00000000000000000000000000000000"));
         assert!(answers_loopback("0000000000000000FFFF00000100007F"));
         assert!(!answers_loopback("00000000000000000000000001000000"), "::1");
-    }
-
-    #[test]
-    fn a_process_name_cannot_confuse_the_parser() {
-        let entry = parse_stat(7, "7 (a) Z 1 (b)) S 3 4 5 6").unwrap();
-        assert_eq!((entry.parent, entry.group, entry.zombie), (3, 4, false));
     }
 
     #[test]

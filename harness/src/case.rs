@@ -25,7 +25,6 @@ struct Inner {
 struct State {
     closers: Vec<Closer>,
     folder_made: bool,
-    leases: u64,
     /// How often each name was asked for.
     names: BTreeMap<String, u64>,
 }
@@ -110,13 +109,6 @@ impl Case {
             state.folder_made = true;
         }
         Ok(&self.0.facts.folder)
-    }
-
-    /// A number that no other call in this case gets: 0, 1, ..
-    pub fn next_id(&self) -> u64 {
-        let mut state = self.state();
-        state.leases += 1;
-        state.leases - 1
     }
 
     /// A name that no other call in this case gets: `base`, then `base-2`, `base-3`, ..

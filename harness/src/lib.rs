@@ -11,6 +11,7 @@ pub mod case;
 pub mod error;
 pub mod expansion;
 pub mod param;
+pub mod processes;
 pub mod registry;
 pub mod seed;
 pub mod signal;

@@ -9,41 +9,31 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use crate::processes::{self, Process};
+
 /// The environment variable every process of a run carries.
 pub(crate) const MARKER: &str = "ROBUST_RUN_ID";
 
-/// A process, as far as messages need it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) command: String,
-}
+/// How much of a command line messages show.
+const COMMAND_CHARS_MAX: usize = 200;
 
-impl std::fmt::Display for Process {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "pid {} ({})", self.pid, self.command)
-    }
+fn told(pid: u32) -> Process {
+    let mut process = Process::of(pid);
+    process.command_line = process.command_line.chars().take(COMMAND_CHARS_MAX).collect();
+    process
 }
 
 /// Every process that descends from `root`, without it, parents first; zombies are left out.
 pub(crate) fn descendants(root: u32, skip: &BTreeSet<u32>) -> Vec<Process> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for pid in pids() {
-        if let Some((parent, state)) = parent_and_state(pid)
-            && state != 'Z'
-            && state != 'X'
-        {
-            children.entry(parent).or_default().push(pid);
-        }
+    for process in processes::all().into_iter().filter(|process| !process.zombie) {
+        children.entry(process.parent).or_default().push(process.pid);
     }
     let (mut found, mut open) = (Vec::new(), vec![root]);
     while let Some(parent) = open.pop() {
         for &pid in children.get(&parent).map_or(&[][..], Vec::as_slice) {
             if !skip.contains(&pid) {
-                found.push(Process {
-                    pid,
-                    command: command(pid),
-                });
+                found.push(told(pid));
                 open.push(pid);
             }
         }
@@ -55,7 +45,7 @@ pub(crate) fn descendants(root: u32, skip: &BTreeSet<u32>) -> Vec<Process> {
 pub(crate) fn marked(run_id: &str) -> Vec<Process> {
     let needle = format!("{MARKER}={run_id}");
     let own = std::process::id();
-    pids()
+    processes::pids()
         .filter(|&pid| pid != own)
         .filter(|pid| {
             std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
@@ -64,37 +54,29 @@ pub(crate) fn marked(run_id: &str) -> Vec<Process> {
                     .any(|entry| entry == needle.as_bytes())
             })
         })
-        .map(|pid| Process {
-            pid,
-            command: command(pid),
-        })
+        .map(told)
         .collect()
 }
 
-/// Ends every descendant of the calling process but `skip`, and reaps what was its own child. Returns what
-/// was there. Processes that appear meanwhile are ended too, for at most a second.
-pub(crate) fn end_descendants(skip: &BTreeSet<u32>) -> Vec<Process> {
-    let mut ended: Vec<Process> = Vec::new();
+/// Ends every descendant of the calling process but `skip`, and reaps what was its own child. Processes that
+/// appear meanwhile are ended too, for at most a second.
+pub(crate) fn end_descendants(skip: &BTreeSet<u32>) {
     if !has_children() {
-        return ended;
+        return;
     }
+    let mut ended = BTreeSet::new();
     let until = Instant::now() + Duration::from_secs(1);
     loop {
         let alive = descendants(std::process::id(), skip);
         for process in &alive {
             kill(process.pid);
+            ended.insert(process.pid);
         }
-        for process in alive.iter().chain(&ended) {
-            reap(process.pid);
+        for &pid in &ended {
+            reap(pid);
         }
-        let done = alive.is_empty() || Instant::now() > until;
-        for process in alive {
-            if !ended.iter().any(|known| known.pid == process.pid) {
-                ended.push(process);
-            }
-        }
-        if done {
-            return ended;
+        if alive.is_empty() || Instant::now() > until {
+            return;
         }
         std::thread::yield_now();
     }
@@ -139,34 +121,6 @@ pub(crate) fn as_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-fn pids() -> impl Iterator<Item = u32> {
-    std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-fn parent_and_state(pid: u32) -> Option<(u32, char)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command, in parentheses, may hold anything; the fields after the last one do not.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((fields.next()?.parse().ok()?, state))
-}
-
-fn command(pid: u32) -> String {
-    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line)
-        .trim_end_matches('\0')
-        .replace('\0', " ");
-    if line.is_empty() {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        return name.trim_end().to_owned();
-    }
-    line.chars().take(200).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,7 +139,7 @@ mod tests {
         // The inner shell has written and is about to become `sleep`.
         let below = loop {
             let below = descendants(std::process::id(), &BTreeSet::new());
-            if below.iter().any(|process| process.command == "sleep 60") {
+            if below.iter().any(|process| process.command_line == "sleep 60") {
                 break below;
             }
         };

@@ -41,7 +41,7 @@ pub(crate) struct Order {
 }
 
 /// What became of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub(crate) number: u64,
     pub(crate) outcome: Outcome,
@@ -154,13 +154,6 @@ pub(crate) fn decode_cancel(frame: &Frame) -> io::Result<u64> {
     Ok(u64::from_le_bytes(take(&mut &frame.payload[..])?))
 }
 
-#[derive(Serialize, Deserialize)]
-struct DoneJson {
-    number: u64,
-    outcome: Outcome,
-    dirty: Option<String>,
-}
-
 impl FromWorker {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
@@ -173,18 +166,7 @@ impl FromWorker {
                 outcome: Outcome::Passed,
                 dirty: None,
             }) => frame(PASSED, |bytes| bytes.extend(number.to_le_bytes())),
-            Self::Done(Done {
-                number,
-                outcome,
-                dirty,
-            }) => json_frame(
-                DONE,
-                &DoneJson {
-                    number: *number,
-                    outcome: outcome.clone(),
-                    dirty: dirty.clone(),
-                },
-            ),
+            Self::Done(done) => json_frame(DONE, done),
         }
     }
 
@@ -198,18 +180,7 @@ impl FromWorker {
                     dirty: None,
                 }))
             }
-            DONE => {
-                let DoneJson {
-                    number,
-                    outcome,
-                    dirty,
-                } = serde_json::from_slice(&frame.payload)?;
-                Ok(Self::Done(Done {
-                    number,
-                    outcome,
-                    dirty,
-                }))
-            }
+            DONE => Ok(Self::Done(serde_json::from_slice(&frame.payload)?)),
             BODY_OVER => Ok(Self::BodyOver),
             BEGAN => Ok(Self::Began),
             UNREADY => Ok(Self::Unready(i32::from_le_bytes(take(&mut &frame.payload[..])?))),

@@ -152,9 +152,9 @@ impl Launcher {
     }
 
     /// Ends every descendant that no living worker has: what dead workers left to this process.
-    pub(crate) fn sweep(&self) -> Vec<process_tree::Process> {
+    pub(crate) fn sweep(&self) {
         let known = self.known();
-        process_tree::end_descendants(&known)
+        process_tree::end_descendants(&known);
     }
 }
 
