@@ -5,25 +5,23 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
+use crate::ahead::Ahead;
 use crate::capture::Capture;
 use crate::interrupt::{Interrupt, Urgency};
+use crate::launcher::Launcher;
 use crate::outcome::{Class, Outcome, Problem};
-use crate::protocol::{FromWorker, Order, encode_cancel};
+use crate::patience::Patience;
+use crate::protocol::{Done, FromWorker, Order, encode_cancel};
 use crate::signal;
-use crate::worker_handle::{Launcher, WorkerHandle, describe};
+use crate::worker_handle::{WorkerHandle, describe};
 
 /// How long a case that was asked to end may go on computing before it is killed.
 pub(crate) const UNWIND_WITHIN: Duration = Duration::from_secs(2);
 
+/// A case that takes longer gives those behind it to other slots.
+const QUICK: Duration = Duration::from_millis(2);
 /// How long a new worker may take to begin, where its first case's deadline is not longer.
 const START_WITHIN: Duration = Duration::from_secs(20);
-/// How long a case waits for other workers to end when the system has no room for one more process.
-const ROOM_WITHIN: Duration = Duration::from_secs(60);
-/// How long it goes on trying when there is no other worker.
-const ALONE_WITHIN: Duration = Duration::from_secs(2);
-
 /// What the slot has at hand for an attempt.
 pub(crate) struct Surroundings<'a> {
     pub(crate) launcher: &'a Launcher,
@@ -53,23 +51,44 @@ enum Stage {
 
 /// What the worker's side came to.
 enum End {
-    /// Its verdict, and why no other case may run in it.
-    Verdict(Outcome, Option<String>),
+    /// Its verdict.
+    Verdict(Done),
     /// It is gone, or speaks nonsense.
     Lost(String),
     /// It ended before it took the order.
     Unready(io::Error),
 }
 
-/// Runs `order` on the worker in `held`, or on a new one. Leaves a worker in `held` if it may run more.
+/// What an attempt came to.
+pub(crate) struct Attempted {
+    pub(crate) outcome: Outcome,
+    /// Whether it may have left files.
+    pub(crate) files: bool,
+    /// How long it took by its worker's clock, where it told.
+    pub(crate) took_us: Option<u64>,
+}
+
+impl Attempted {
+    fn errored(problem: Problem) -> Self {
+        Self {
+            outcome: Outcome::Errored(problem),
+            files: false,
+            took_us: None,
+        }
+    }
+}
+
+/// Runs `order` on the worker in `held`, or on a new one, which learns of the orders `ahead` too. Leaves a worker
+/// in `held` if it may run more.
 pub(crate) fn run(
     around: &Surroundings<'_>,
     held: &mut Option<WorkerHandle>,
     order: &Order,
+    ahead: &mut Ahead<'_>,
     timeout: Duration,
     capture: &mut Capture,
     buffer: &mut [u8],
-) -> Outcome {
+) -> Attempted {
     let mut patience = Patience::default();
     let (mut worker, watch, end) = loop {
         let within = if held.is_some() {
@@ -80,13 +99,15 @@ pub(crate) fn run(
         let started = held.take().map_or_else(|| around.launcher.start(), Ok);
         let error = match started {
             Ok(mut worker) => {
+                let now = Instant::now();
                 let mut watch = Watch {
                     around,
                     order,
+                    ahead: &mut *ahead,
                     timeout,
-                    started: Instant::now(),
+                    started: now,
                     stage: Stage::Running,
-                    until: Instant::now() + within,
+                    until: now + within,
                     panicked: None,
                 };
                 match watch.until_the_end(&mut worker, capture, buffer) {
@@ -100,67 +121,48 @@ pub(crate) fn run(
             }
             Err(error) => error,
         };
-        if !patience.wait_for_room(&error, around) {
+        if !patience.wait_for_room(&error, around.launcher, around.interrupt) {
             let text = format!("no worker process could be started: {error}");
-            return Outcome::Errored(Problem::new(Class::Harness, text));
+            return Attempted::errored(Problem::new(Class::Harness, text));
         }
     };
-    worker.drain(capture, buffer);
+    worker.drain_to_the_end(capture, buffer);
     match end {
-        End::Verdict(outcome, dirty) => {
-            let late = !matches!(watch.stage, Stage::Running | Stage::Ending);
-            if dirty.is_none() && !late {
+        End::Verdict(done) => {
+            let in_time = matches!(watch.stage, Stage::Running | Stage::Ending);
+            // After a pass it may be at the next case already; there is nothing to retire it for.
+            let stays = done.is_plain() || (in_time && done.dirty.is_none());
+            let attempted = Attempted {
+                outcome: watch.judge(done.outcome),
+                files: done.files || !stays,
+                took_us: in_time.then_some(done.took_us),
+            };
+            if stays {
                 *held = Some(worker);
             } else {
                 let _status = worker.end_with_case(around.launcher, order, capture, buffer);
             }
-            watch.judge(outcome)
+            attempted
         }
         End::Unready(_) => {
-            Outcome::Errored(Problem::new(Class::Harness, "the worker did not begin to serve"))
+            Attempted::errored(Problem::new(Class::Harness, "the worker did not begin to serve"))
         }
         End::Lost(why) => {
             worker.kill();
             let status = worker.end_with_case(around.launcher, order, capture, buffer);
-            watch.judge_lost(&why, status)
+            Attempted {
+                outcome: watch.judge_lost(&why, status),
+                files: true,
+                took_us: None,
+            }
         }
     }
 }
 
-/// Waiting for other workers to end where the system has no room for one more process.
-#[derive(Default)]
-struct Patience {
-    until: Option<Instant>,
-    /// Since when no other worker lives. The last one's room is free only a moment after it ended.
-    alone: Option<Instant>,
-}
-
-impl Patience {
-    /// Whether it is worth another try, after a moment.
-    fn wait_for_room(&mut self, error: &io::Error, around: &Surroundings<'_>) -> bool {
-        let now = Instant::now();
-        let until = *self.until.get_or_insert(now + ROOM_WITHIN);
-        let full = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE]
-            .iter()
-            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
-        if around.launcher.has_workers() {
-            self.alone = None;
-        } else {
-            self.alone.get_or_insert(now);
-        }
-        let in_vain = self.alone.is_some_and(|since| now - since >= ALONE_WITHIN);
-        let interrupted = around.interrupt.urgency() != Urgency::None;
-        if !full || interrupted || in_vain || now >= until {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-        true
-    }
-}
-
-struct Watch<'a> {
+struct Watch<'a, 'c> {
     around: &'a Surroundings<'a>,
     order: &'a Order,
+    ahead: &'a mut Ahead<'c>,
     timeout: Duration,
     started: Instant,
     stage: Stage,
@@ -170,14 +172,20 @@ struct Watch<'a> {
     panicked: Option<Problem>,
 }
 
-impl Watch<'_> {
+impl Watch<'_, '_> {
     fn until_the_end(&mut self, worker: &mut WorkerHandle, capture: &mut Capture, buffer: &mut [u8]) -> End {
-        if let Err(error) = send(worker, &self.order.encode()) {
+        if let Err(error) = worker.order(self.order, self.ahead.orders(), capture) {
             // It may have said why before it ended.
-            return match self.listen(worker) {
+            return match self.listen(worker, capture) {
                 Ok(Some(unready @ End::Unready(_))) => unready,
                 _ => End::Lost(format!("the worker took no order: {error}")),
             };
+        }
+        // What it said after its last answer may have been read together with that.
+        match self.listen(worker, capture) {
+            Ok(Some(end)) => return end,
+            Ok(None) => {}
+            Err(error) => return End::Lost(format!("the worker's answer is broken: {error}")),
         }
         let mut silent = false;
         loop {
@@ -186,7 +194,16 @@ impl Watch<'_> {
             if silent || self.around.interrupt.urgency() != Urgency::None {
                 self.press(worker);
             }
-            let left = self.until.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let mut left = self.until.saturating_duration_since(now);
+            if worker.may_recall() {
+                let patience = (self.started + QUICK).saturating_duration_since(now);
+                if patience.is_zero() {
+                    worker.recall();
+                } else {
+                    left = left.min(patience);
+                }
+            }
             let ready = match worker.wait(self.around.waker, left) {
                 Ok(ready) => ready,
                 Err(error) => return End::Lost(format!("waiting for the worker failed: {error}")),
@@ -199,7 +216,7 @@ impl Watch<'_> {
                 worker.drain(capture, buffer);
             }
             if ready.orders || ready.died {
-                match self.listen(worker) {
+                match self.listen(worker, capture) {
                     Ok(Some(end)) => return end,
                     Ok(None) if ready.died => return End::Lost(String::new()),
                     Ok(None) => {}
@@ -236,7 +253,7 @@ impl Watch<'_> {
         }
     }
 
-    fn listen(&mut self, worker: &mut WorkerHandle) -> io::Result<Option<End>> {
+    fn listen(&mut self, worker: &mut WorkerHandle, capture: &mut Capture) -> io::Result<Option<End>> {
         loop {
             while let Some(frame) = worker.frames.next()? {
                 match FromWorker::decode(&frame)? {
@@ -260,8 +277,16 @@ impl Watch<'_> {
                     FromWorker::Unready(error) => {
                         return Ok(Some(End::Unready(io::Error::from_raw_os_error(error))));
                     }
+                    FromWorker::Recalled(begun) => {
+                        let kept = worker.recalled(begun);
+                        self.ahead.keep(kept.saturating_sub(1));
+                        if kept == 0 {
+                            worker.order(self.order, &[], capture)?;
+                        }
+                    }
                     FromWorker::Done(done) if done.number == self.order.number => {
-                        return Ok(Some(End::Verdict(done.outcome, done.dirty)));
+                        worker.answered(&done);
+                        return Ok(Some(End::Verdict(done)));
                     }
                     FromWorker::Done(done) => {
                         return Err(io::Error::other(format!(
@@ -360,10 +385,4 @@ impl Watch<'_> {
             }
         }
     }
-}
-
-/// Writes to a channel that does not block, which an order of a few hundred bytes never fills.
-fn send(worker: &WorkerHandle, bytes: &[u8]) -> io::Result<()> {
-    use io::Write as _;
-    (&worker.orders).write_all(bytes)
 }

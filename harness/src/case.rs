@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
+use once_cell::sync::OnceCell;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::Error;
@@ -18,13 +19,14 @@ pub struct Case(Arc<Inner>);
 
 struct Inner {
     facts: Facts,
+    /// Set once the folder was made.
+    folder: OnceCell<()>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     closers: Vec<Closer>,
-    folder_made: bool,
     /// How often each name was asked for.
     names: BTreeMap<String, u64>,
 }
@@ -62,6 +64,7 @@ impl Case {
     pub fn new(facts: Facts) -> Self {
         Self(Arc::new(Inner {
             facts,
+            folder: OnceCell::new(),
             state: Mutex::default(),
         }))
     }
@@ -103,12 +106,14 @@ impl Case {
     /// # Errors
     /// When it cannot be made.
     pub fn folder(&self) -> std::io::Result<&Path> {
-        let mut state = self.state();
-        if !state.folder_made {
-            std::fs::create_dir_all(&self.0.facts.folder)?;
-            state.folder_made = true;
-        }
-        Ok(&self.0.facts.folder)
+        let path = &self.0.facts.folder;
+        self.0.folder.get_or_try_init(|| std::fs::create_dir_all(path))?;
+        Ok(path)
+    }
+
+    /// For the executor: whether [`Case::folder`] was asked for.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.0.folder.get().is_some()
     }
 
     /// A name that no other call in this case gets: `base`, then `base-2`, `base-3`, ..

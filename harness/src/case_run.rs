@@ -1,23 +1,27 @@
 //! One case in its slot: attempts until it is decided, what was kept of it, and the event that says so.
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::ahead::Ahead;
 use crate::artifacts;
-use crate::attempt::{self, Surroundings};
+use crate::attempt::{self, Attempted, Surroundings};
 use crate::capture::Capture;
 use crate::event::{Attempt, CaseFinished};
 use crate::in_process::InProcess;
 use crate::interrupt::{Interrupt, Urgency};
+use crate::launcher::Launcher;
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::protocol::Order;
 use crate::registry::{Isolation, Rule};
+use crate::scheduler::JobNumber;
 use crate::seed::Seed;
-use crate::worker_handle::{Launcher, WorkerHandle};
+use crate::worker_handle::WorkerHandle;
 
 /// What holds for every case of a run.
 pub(crate) struct Rules {
@@ -54,10 +58,70 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy)]
 pub(crate) struct CaseToRun<'a> {
     pub(crate) matrix: &'a Matrix,
-    /// The scenario's number in [`crate::registry::scenarios`].
+    /// The scenario's number in [`crate::registry::unsorted`].
     pub(crate) registered: u32,
     pub(crate) cell: u64,
     pub(crate) iteration: u32,
+}
+
+/// A case with everything that can be had before it starts.
+pub(crate) struct Prepared<'a> {
+    pub(crate) job: JobNumber,
+    /// The job's class in the scheduler.
+    pub(crate) class: usize,
+    pub(crate) case: CaseToRun<'a>,
+    pub(crate) event: CaseFinished,
+    /// Of the first attempt.
+    pub(crate) order: Order,
+}
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn new(rules: &Rules, job: JobNumber, class: usize, case: CaseToRun<'a>) -> Self {
+        let event = blank_event(case, rules.root_seed);
+        Self {
+            job,
+            class,
+            case,
+            order: rules.order(case, event.seed, 0),
+            event,
+        }
+    }
+}
+
+impl Rules {
+    fn order(&self, case: CaseToRun<'_>, seed: Seed, attempt: u32) -> Order {
+        Order {
+            number: self.orders.fetch_add(1, Ordering::Relaxed) + 1,
+            ahead: false,
+            scenario: case.registered,
+            attempt,
+            cell: case.cell,
+            seed,
+        }
+    }
+
+    /// How often the case is tried again. A known failure that passes on the second try would look fixed.
+    fn retries(&self, case: CaseToRun<'_>) -> u32 {
+        if case.matrix.known_failure(case.cell).is_some() {
+            return 0;
+        }
+        case.matrix.scenario.options.retries.unwrap_or(self.retries)
+    }
+
+    /// Whether the case may be ordered before the one in front of it is over: it runs once, in a worker that
+    /// others share, and its output needs no place of its own.
+    pub(crate) fn may_order_ahead(&self, case: CaseToRun<'_>) -> bool {
+        self.in_process.is_none()
+            && !self.launcher.show
+            && self.isolation(case) == Isolation::Worker
+            && self.retries(case) == 0
+    }
+
+    /// `--isolation none` is for debuggers and holds for all; otherwise the scenario knows what it needs.
+    fn isolation(&self, case: CaseToRun<'_>) -> Isolation {
+        let own = case.matrix.scenario.options.isolation;
+        own.or(self.isolation).unwrap_or(Isolation::Worker)
+    }
 }
 
 /// A case's event, and whether more cases can run.
@@ -76,46 +140,46 @@ impl Slot {
         })
     }
 
-    /// Runs a case to its verdict.
-    pub(crate) fn run(&mut self, rules: &Rules, case: CaseToRun<'_>) -> Finished {
-        let mut event = blank_event(case, rules.root_seed);
-        let options = &case.matrix.scenario.options;
+    /// Whether the order was sent to the slot's worker, so that it may have begun.
+    pub(crate) fn has_sent(&self, order: &Order) -> bool {
+        self.held.as_ref().is_some_and(|worker| worker.has_sent(order))
+    }
+
+    /// Runs a case to its verdict; its worker may go on with those `ahead`.
+    pub(crate) fn run(&mut self, rules: &Rules, prepared: Prepared<'_>, ahead: &mut Ahead<'_>) -> Finished {
+        let Prepared {
+            case,
+            mut event,
+            mut order,
+            ..
+        } = prepared;
         let known = case.matrix.known_failure(case.cell);
-        // A known failure that passes on the second try would look fixed.
-        let retries = if known.is_some() {
-            0
-        } else {
-            options.retries.unwrap_or(rules.retries)
-        };
+        let retries = rules.retries(case);
         let started = Instant::now();
         event.started_unix_ms = unix_ms();
         let mut usable = true;
+        let mut took_us = None;
         for attempt in 0..=retries {
             let began = Instant::now();
             self.capture.clear();
-            let number = rules.orders.fetch_add(1, Ordering::Relaxed) + 1;
-            let order = Order {
-                number,
-                scenario: case.registered,
-                attempt,
-                cell: case.cell,
-                seed: event.seed,
-                folder: rules
-                    .launcher
-                    .folder
-                    .join(number.to_string())
-                    .to_string_lossy()
-                    .into_owned(),
-            };
-            let outcome = self.attempt(rules, case, &order, &mut usable);
-            event.outcome = apply_known_failure(outcome, known);
+            if attempt > 0 {
+                order = rules.order(case, event.seed, attempt);
+            }
+            let attempted = self.attempt(rules, case, &order, ahead, &mut usable);
+            event.outcome = apply_known_failure(attempted.outcome, known);
+            took_us = attempted.took_us.filter(|_| attempt == 0);
             let last = attempt == retries
                 || !event.outcome.is_bad()
                 || !usable
                 || rules.interrupt.urgency() != Urgency::None;
-            let leftovers = self.leftovers(rules, &order);
+            let leftovers = if attempted.files {
+                self.leftovers(rules, &order)
+            } else {
+                Vec::new()
+            };
             if last {
-                self.report(rules, &mut event, options.ignore.is_some(), &leftovers);
+                let ignored = case.matrix.scenario.options.ignore.is_some();
+                self.report(rules, &mut event, ignored, &leftovers);
             } else if let Some(problem) = event.outcome.problem() {
                 event.earlier.push(Attempt {
                     problem: problem.clone(),
@@ -130,21 +194,29 @@ impl Slot {
                 break;
             }
         }
-        event.duration_us = micros(started.elapsed());
+        event.duration_us = took_us.unwrap_or_else(|| micros(started.elapsed()));
         Finished { event, usable }
     }
 
-    fn attempt(&mut self, rules: &Rules, case: CaseToRun<'_>, order: &Order, usable: &mut bool) -> Outcome {
-        let options = &case.matrix.scenario.options;
-        let timeout = options.timeout.unwrap_or(rules.timeout);
-        // `--isolation none` is for debuggers and holds for all; otherwise the scenario knows what it needs.
-        let isolation = options.isolation.or(rules.isolation).unwrap_or(Isolation::Worker);
+    fn attempt(
+        &mut self,
+        rules: &Rules,
+        case: CaseToRun<'_>,
+        order: &Order,
+        ahead: &mut Ahead<'_>,
+        usable: &mut bool,
+    ) -> Attempted {
+        let timeout = case.matrix.scenario.options.timeout.unwrap_or(rules.timeout);
         if let Some(in_process) = &rules.in_process {
             let within = attempt::UNWIND_WITHIN + rules.teardown_within;
             let in_process = in_process.lock().unwrap_or_else(PoisonError::into_inner);
             let attempted = in_process.run(order, timeout, within, &rules.interrupt);
             *usable = attempted.usable;
-            return attempted.outcome;
+            return Attempted {
+                outcome: attempted.outcome,
+                files: true,
+                took_us: None,
+            };
         }
         let around = Surroundings {
             launcher: &rules.launcher,
@@ -152,27 +224,31 @@ impl Slot {
             waker: &self.waker,
             teardown_within: rules.teardown_within,
         };
-        let mut fresh = None;
-        let alone = isolation == Isolation::Process;
-        let held = if alone { &mut fresh } else { &mut self.held };
-        let outcome = attempt::run(&around, held, order, timeout, &mut self.capture, &mut self.buffer);
-        if let Some(worker) = fresh {
-            let _status = worker.end_with_case(&rules.launcher, order, &mut self.capture, &mut self.buffer);
+        let (capture, buffer) = (&mut self.capture, &mut self.buffer);
+        if rules.isolation(case) != Isolation::Process {
+            return attempt::run(&around, &mut self.held, order, ahead, timeout, capture, buffer);
         }
-        outcome
+        let mut fresh = None;
+        let mut attempted = attempt::run(&around, &mut fresh, order, ahead, timeout, capture, buffer);
+        if let Some(worker) = fresh {
+            let _status = worker.end_with_case(&rules.launcher, order, capture, buffer);
+            attempted.files = true;
+        }
+        attempted
     }
 
     /// Folders with files of the attempt: its own, and what it left in its worker's `TMPDIR`.
     fn leftovers(&mut self, rules: &Rules, order: &Order) -> Vec<PathBuf> {
-        let aside = order.folder_aside();
-        if let Some(worker) = &mut self.held
+        let run = &rules.launcher.folder;
+        let aside = order.folder_aside(run);
+        if let Some(worker) = &self.held
             && worker.empty_folder(&aside).is_err()
             && let Some(worker) = self.held.take()
         {
             // Its folder is gone, or cannot be had: the next case gets another worker.
             let _status = worker.end_with_case(&rules.launcher, order, &mut self.capture, &mut self.buffer);
         }
-        [PathBuf::from(&order.folder), aside]
+        [order.folder(run), aside]
             .into_iter()
             .filter(|folder| folder.exists())
             .collect()
@@ -229,9 +305,9 @@ pub(crate) fn blank_event(case: CaseToRun<'_>, root_seed: Seed) -> CaseFinished 
     let mut event = event_named(case.matrix, name, root_seed.iteration(case.iteration));
     event.iteration = case.iteration;
     let labels = case.matrix.labels(case.cell);
-    event.axes = labels
-        .into_iter()
-        .map(|(axis, label)| (axis.to_owned(), label.to_owned()))
+    let axes = case.matrix.axes.iter().zip(labels);
+    event.axes = axes
+        .map(|(axis, (_, label))| (Cow::Borrowed(axis.name), label.to_owned()))
         .collect();
     event
 }
@@ -246,14 +322,14 @@ fn event_named(matrix: &Matrix, name: String, root_seed: Seed) -> CaseFinished {
     CaseFinished {
         seed: root_seed.derive(&name),
         case: name,
-        module: scenario.module.to_owned(),
-        file: scenario.file.to_owned(),
+        module: Cow::Borrowed(scenario.module),
+        file: Cow::Borrowed(scenario.file),
         line: scenario.line,
         iteration: 0,
         outcome: Outcome::Passed,
         root_seed,
         axes: Vec::new(),
-        tags: scenario.options.tags.iter().map(|&tag| tag.to_owned()).collect(),
+        tags: scenario.options.tags.iter().copied().map(Cow::Borrowed).collect(),
         started_unix_ms: unix_ms(),
         duration_us: 0,
         earlier: Vec::new(),

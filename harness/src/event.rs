@@ -3,6 +3,8 @@
 //! Every report is a function of these lines, so a run that was killed loses nothing that had a verdict,
 //! and shards are merged by reading several files.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Outcome, Problem};
@@ -71,9 +73,9 @@ pub struct CaseFinished {
     /// The full name: `module::scenario[axis=label,..]`, unique in a suite.
     pub case: String,
     /// The module path, with the crate: JUnit's class name.
-    pub module: String,
+    pub module: Cow<'static, str>,
     /// The source file, relative to the workspace.
-    pub file: String,
+    pub file: Cow<'static, str>,
     /// The line of the attribute.
     pub line: u32,
     /// 0, or which repetition of the run (`--repeat`, `--for`) this was.
@@ -88,10 +90,10 @@ pub struct CaseFinished {
     pub root_seed: Seed,
     /// Axis and label, in parameter order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub axes: Vec<(String, String)>,
+    pub axes: Vec<(Cow<'static, str>, String)>,
     /// Labels of the scenario for choosing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    pub tags: Vec<Cow<'static, str>>,
     /// Milliseconds since the Unix epoch.
     pub started_unix_ms: u64,
     /// From the first attempt's start to the last one's verdict, in microseconds.
@@ -139,6 +141,9 @@ pub struct RunFinished {
     /// The signal that ended the run, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
+    /// Whether the run's verdicts are in the file `last-failed` beside this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_failed_entered: bool,
 }
 
 impl CaseFinished {
@@ -156,7 +161,15 @@ impl CaseFinished {
 /// A case name without its module: `scenario[axis=label,..]`.
 pub fn short_name(case: &str) -> &str {
     let scenario = case.find('[').map_or(case, |bracket| &case[..bracket]);
-    scenario.rfind("::").map_or(case, |at| &case[at + 2..])
+    let mut end = scenario.len();
+    // One character after the other: to look for two takes several times as long where nothing is optimised.
+    while let Some(at) = scenario[..end].rfind(':') {
+        if scenario[..at].ends_with(':') {
+            return &case[at + 1..];
+        }
+        end = at;
+    }
+    case
 }
 
 fn is_zero(value: &u32) -> bool {
@@ -165,4 +178,26 @@ fn is_zero(value: &u32) -> bool {
 
 fn is_zero_u64(value: &u64) -> bool {
     *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_name;
+
+    #[test]
+    fn a_short_name_has_no_module_and_all_of_its_cell() {
+        for (name, short) in [
+            ("a", "a"),
+            ("m::a", "a"),
+            ("m::n::a[x=b::c,y=:]", "a[x=b::c,y=:]"),
+            ("m::a:b", "a:b"),
+            ("a:b", "a:b"),
+            ("m:::a", "a"),
+            ("m::", ""),
+            ("", ""),
+            ("[::]", "[::]"),
+        ] {
+            assert_eq!(short_name(name), short);
+        }
+    }
 }

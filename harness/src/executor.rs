@@ -4,11 +4,10 @@
 //! Knows nothing of the runner, of slots or of reports: an order comes in, a verdict goes out. The runner
 //! keeps the deadlines, because a case may freeze tokio's clock or block its thread.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +25,7 @@ use crate::param::{Begin, Body, BodyError, BodyResult, Build};
 use crate::process_tree;
 use crate::protocol::{Done, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
+use crate::temporary::Temporary;
 use crate::verdict::{BodyEnd, Findings};
 
 /// Asks a running case to unwind, from another thread.
@@ -58,13 +58,15 @@ pub(crate) struct Executor {
     config: WorkerConfig,
     environment: Arc<crate::param::Environment>,
     scenarios: Vec<&'static Scenario>,
-    matrices: HashMap<u32, Matrix>,
+    /// By the scenario's number; made for its first case.
+    matrices: Vec<Option<Rc<Matrix>>>,
     cancel: Arc<Cancel>,
     /// Called when a body is over and something still takes its time.
     body_over: Box<dyn Fn() + Send>,
     /// Kept from case to case while it is provably clean.
     runtime: Option<Runtime>,
     observer: Observer,
+    temporary: Temporary,
     /// What the process had before any case, without and with a runtime.
     bare: Baseline,
     with_runtime: Baseline,
@@ -100,15 +102,17 @@ impl Executor {
         let bare = Baseline::now(&observer);
         let runtime = new_runtime(Flavor::CurrentThread, false)?;
         let with_runtime = Baseline::now(&observer);
+        let scenarios = crate::registry::unsorted();
         Ok(Self {
             environment: Arc::new(config.environment.clone()),
             config,
-            scenarios: crate::registry::scenarios(),
-            matrices: HashMap::new(),
+            matrices: vec![None; scenarios.len()],
+            scenarios,
             cancel,
             body_over,
             runtime: Some(runtime),
             observer,
+            temporary: Temporary::new(std::env::temp_dir()),
             bare,
             with_runtime,
             inspects: true,
@@ -122,13 +126,17 @@ impl Executor {
     }
 
     pub(crate) fn run(&mut self, order: &Order) -> Done {
+        let began = Instant::now();
         let mut findings = Findings::default();
         let mut dirty = None;
-        match self.prepare(order) {
-            Ok((scenario, case, choices, links)) => {
-                self.attempt(order, scenario, &case, (choices, links), &mut findings);
+        let mut files = !self.inspects;
+        match self.matrix(order) {
+            Ok(matrix) => {
+                let scenario = matrix.scenario;
+                files |= self.attempt(order, &matrix, &mut findings);
                 findings.should_panic = scenario.options.should_panic;
                 dirty = self.inspect(has_own_runtime(scenario), &mut findings);
+                files = files || self.temporary.has_files();
             }
             Err(problem) => findings.body = Some(BodyEnd::Broken(problem)),
         }
@@ -147,25 +155,24 @@ impl Executor {
             number: order.number,
             outcome: findings.outcome().bounded(),
             dirty,
+            files,
+            took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the four things one order resolves to")]
-    fn prepare(
-        &mut self,
-        order: &Order,
-    ) -> Result<(&'static Scenario, Case, Vec<usize>, Vec<Option<usize>>), Problem> {
+    /// The matrix that has the order's cell.
+    fn matrix(&mut self, order: &Order) -> Result<Rc<Matrix>, Problem> {
         let broken = |text: String| Problem::new(Class::Harness, text);
-        let scenario = *self
-            .scenarios
-            .get(order.scenario as usize)
-            .ok_or_else(|| broken(format!("the worker knows no scenario number {}", order.scenario)))?;
-        let matrix = match self.matrices.entry(order.scenario) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => new.insert(
-                Matrix::expand(scenario, &self.config.suite_crate, &self.environment)
-                    .map_err(|error| broken(error.to_string()))?,
-            ),
+        let number = order.scenario as usize;
+        let matrix = match self.matrices.get(number) {
+            Some(Some(known)) => Rc::clone(known),
+            Some(None) => {
+                let scenario = self.scenarios[number];
+                let matrix = Matrix::expand(scenario, &self.config.suite_crate, &self.environment)
+                    .map_err(|error| broken(error.to_string()))?;
+                Rc::clone(self.matrices[number].insert(Rc::new(matrix)))
+            }
+            None => return Err(broken(format!("the worker knows no scenario number {number}"))),
         };
         if order.cell >= matrix.cells() {
             return Err(broken(format!(
@@ -173,26 +180,24 @@ impl Executor {
                 matrix.name, order.cell
             )));
         }
-        let case = Case::new(Facts {
+        Ok(matrix)
+    }
+
+    fn case(&self, order: &Order, matrix: &Matrix) -> Case {
+        Case::new(Facts {
             name: matrix.case_name(order.cell),
             seed: order.seed,
             attempt: order.attempt,
-            folder: PathBuf::from(&order.folder),
+            folder: order.folder(&self.config.folder),
             environment: Arc::clone(&self.environment),
             run_id: self.config.run_id.clone(),
-        });
-        Ok((scenario, case, matrix.choices(order.cell), matrix.links.clone()))
+        })
     }
 
-    fn attempt(
-        &mut self,
-        order: &Order,
-        scenario: &'static Scenario,
-        case: &Case,
-        (choices, links): (Vec<usize>, Vec<Option<usize>>),
-        findings: &mut Findings,
-    ) {
-        panics::set_case(case.name());
+    /// Returns whether the case has a folder with what it keeps.
+    fn attempt(&mut self, order: &Order, matrix: &Matrix, findings: &mut Findings) -> bool {
+        let scenario = matrix.scenario;
+        panics::begin_case(|name| matrix.write_case_name(order.cell, name));
         let options = &scenario.options;
         let special = has_own_runtime(scenario);
         if special {
@@ -204,15 +209,19 @@ impl Executor {
                 Err(error) => {
                     let text = format!("no tokio runtime could be made: {error}");
                     findings.body = Some(BodyEnd::Broken(Problem::new(Class::Harness, text)));
-                    return;
+                    return false;
                 }
             }
             if !special {
                 self.with_runtime = Baseline::now(&self.observer);
             }
         }
-        let Some(runtime) = &self.runtime else { return };
+        let Some(runtime) = &self.runtime else {
+            return false;
+        };
 
+        // Only parameters get hold of it.
+        let mut case = None;
         let cancel = &self.cancel;
         let number = order.number;
         let end = catch(Phase::Case, || {
@@ -220,6 +229,8 @@ impl Executor {
             let body = match scenario.begin {
                 Begin::Plain(body) => body(),
                 Begin::Params(begin) => {
+                    let case = case.insert(self.case(order, matrix));
+                    let (choices, links) = (matrix.choices(order.cell), matrix.links.clone());
                     let build = build.insert(Build::new(case.clone(), scenario.sites, choices, links));
                     match drive(runtime, or_cancelled(cancel, number, begin(build))) {
                         Some(Ok(body)) => body,
@@ -246,13 +257,16 @@ impl Executor {
                 ..problem
             }),
         });
-        self.tear_down(case, findings);
+        if let Some(case) = &case {
+            self.tear_down(case, findings);
+        }
         if !matches!(
             findings.body,
             Some(BodyEnd::Ok | BodyEnd::Failed(_) | BodyEnd::Skipped(_))
         ) {
             self.drop_runtime();
         }
+        case.is_some_and(|case| case.has_folder())
     }
 
     /// Undoes what the case deferred, last in, first out, all within the configured time.
@@ -293,14 +307,20 @@ impl Executor {
         if !self.inspects {
             return None;
         }
-        let now = self.observer.footprint();
         let before = if self.runtime.is_some() {
             &self.with_runtime
         } else {
             &self.bare
         };
-        let changes = now.changes(&before.footprint);
-        let same = now.same_resources(&before.footprint);
+        let (changes, same) = if self.observer.sees(&before.footprint) {
+            (None, true)
+        } else {
+            let now = self.observer.footprint();
+            (
+                now.changes(&before.footprint),
+                now.same_resources(&before.footprint),
+            )
+        };
         if own_tasks.is_none() && self.tasks() == 0 && same && !process_tree::has_children() {
             return changes;
         }
@@ -394,7 +414,7 @@ impl Executor {
 
 /// Whether the scenario runs on a runtime made for each of its cases.
 fn has_own_runtime(scenario: &Scenario) -> bool {
-    scenario.options.start_paused || scenario.options.flavor != Flavor::CurrentThread
+    scenario.options.start_paused || !matches!(scenario.options.flavor, Flavor::CurrentThread)
 }
 
 fn new_runtime(flavor: Flavor, start_paused: bool) -> std::io::Result<Runtime> {

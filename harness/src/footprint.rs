@@ -3,12 +3,11 @@
 //! Looking costs a handful of system calls where nothing changed; only a difference is looked into.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 
-use crate::surface::Surface;
-use rustix::fs::{Mode, OFlags, Stat};
+use crate::surface::{Alone, Surface, Texts, size_and_links, umask};
+use rustix::fs::{Mode, OFlags};
 
 /// The state of this process that a case must leave as it found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +16,8 @@ pub(crate) struct Footprint {
     descriptors: u64,
     /// How many threads there are.
     threads: u64,
-    folder: Option<PathBuf>,
     umask: u32,
-    environment: Vec<(OsString, OsString)>,
+    texts: Texts,
     surface: Surface,
 }
 
@@ -55,32 +53,50 @@ impl Observer {
         Footprint {
             descriptors: self.descriptor_count(),
             threads: self.thread_count(),
-            folder: std::env::current_dir().ok(),
             umask: umask(),
-            environment: std::env::vars_os().collect(),
+            texts: Texts::now(),
             surface: Surface::now(),
         }
     }
 
+    /// Whether everything is as it was `before` any case. May say no where it is: a [`Observer::footprint`]
+    /// then tells. It is asked after every case, and builds nothing.
+    pub(crate) fn sees(&self, before: &Footprint) -> bool {
+        let Some(alone) = Alone::when_no_thread_came(self.thread_count(), before.threads) else {
+            return false;
+        };
+        self.descriptor_count() == before.descriptors
+            && umask() == before.umask
+            && Surface::now() == before.surface
+            && before.texts.are_still(&alone)
+    }
+
     /// Linux 6.2 and later tell the number of open descriptors as the folder's size.
     fn descriptor_count(&self) -> u64 {
-        match stat(self.descriptors.as_ref(), DESCRIPTORS) {
-            Some(stat) if stat.st_size > 0 => u64::try_from(stat.st_size).unwrap_or(0),
+        match look(self.descriptors.as_ref(), DESCRIPTORS) {
+            Some((size, _)) if size > 0 => size,
             _ => descriptors().len() as u64,
         }
     }
 
     /// The thread folder has a link for each thread, beside `.` and `..`.
     fn thread_count(&self) -> u64 {
-        stat(self.threads.as_ref(), THREADS).map_or(0, |stat| stat.st_nlink.saturating_sub(2))
+        match look(self.threads.as_ref(), THREADS) {
+            Some((_, links)) => links.saturating_sub(2),
+            None => 0,
+        }
     }
 }
 
-/// Of the open folder; of the path where a case closed that.
-fn stat(folder: Option<&OwnedFd>, path: &str) -> Option<Stat> {
-    folder
-        .and_then(|folder| rustix::fs::fstat(folder).ok())
-        .or_else(|| rustix::fs::stat(path).ok())
+/// Size and links of the open folder; of the path where a case closed that.
+fn look(folder: Option<&OwnedFd>, path: &str) -> Option<(u64, u64)> {
+    if let Some(folder) = folder
+        && let Some(found) = size_and_links(folder.as_fd())
+    {
+        return Some(found);
+    }
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.size(), found.nlink()))
 }
 
 const DESCRIPTORS: &str = "/proc/self/fd";
@@ -95,13 +111,13 @@ impl Footprint {
     /// What else changed since `before`, in words: reasons to retire the process, not to fail the case.
     pub(crate) fn changes(&self, before: &Self) -> Option<String> {
         let mut changed = Vec::new();
-        if self.folder != before.folder {
+        if self.texts.folder != before.texts.folder {
             changed.push("the current directory");
         }
         if self.umask != before.umask {
             changed.push("the umask");
         }
-        if self.environment != before.environment {
+        if self.texts.variables != before.texts.variables {
             changed.push("the environment");
         }
         changed.extend(self.surface.changes(&before.surface));
@@ -131,12 +147,6 @@ impl Inventory {
             .map(|(id, name)| format!("thread {id} ({name})"));
         descriptors.chain(threads).collect()
     }
-}
-
-fn umask() -> u32 {
-    let mask = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(mask);
-    mask.bits()
 }
 
 fn descriptors() -> BTreeMap<u32, String> {
@@ -200,6 +210,73 @@ fn with_address(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    #[test]
+    fn every_change_is_seen_and_told_until_it_is_undone() {
+        const ALONE: &str = "ROBUST_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            // It changes the process, and other tests have threads: once more in a process of its own.
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--test-threads=1"])
+                .arg("footprint::tests::every_change_is_seen_and_told_until_it_is_undone")
+                .env(ALONE, "1")
+                .stdout(Stdio::null())
+                .status();
+            assert!(status.unwrap().success());
+            return;
+        }
+        let observer = Observer::new();
+        let before = observer.footprint();
+        let told = || {
+            let now = observer.footprint();
+            (
+                observer.sees(&before),
+                now.same_resources(&before),
+                now.changes(&before),
+            )
+        };
+        let same = (true, true, None);
+        let changed = |what: &str| (false, true, Some(format!("changed {what}")));
+        let more = (false, false, None);
+        assert_eq!(told(), same);
+
+        let folder = std::env::current_dir().unwrap();
+        std::env::set_current_dir("/").unwrap();
+        assert_eq!(told(), changed("the current directory"));
+        std::env::set_current_dir(folder).unwrap();
+        assert_eq!(told(), same);
+
+        let mask = rustix::process::umask(Mode::from_raw_mode(0o123));
+        assert_eq!(told(), changed("the umask"));
+        rustix::process::umask(mask);
+        assert_eq!(told(), same);
+
+        let limit = getrlimit(Resource::Nofile);
+        let current = Some(limit.current.unwrap_or(1000) - 1);
+        setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+        assert_eq!(told(), changed("the limit of open files"));
+        setrlimit(Resource::Nofile, limit).unwrap();
+        assert_eq!(told(), same);
+
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(told(), more);
+        drop(file);
+        assert_eq!(told(), same);
+
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || wait.recv().unwrap_err());
+        assert_eq!(told(), more);
+        drop(stop);
+        thread.join().unwrap();
+        while observer.thread_count() != before.threads {
+            // A thread is gone a moment after it was joined.
+            std::thread::yield_now();
+        }
+        assert_eq!(told(), same);
+    }
 
     #[test]
     fn what_is_new_is_named() {

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP: the first stops the run cleanly, the second at once, the third without a word.
+//! SIGINT, SIGTERM and SIGHUP: the first stops the run cleanly, the second at once; more of them change nothing.
 //! One that whoever started the run chose to ignore (`nohup`) stays ignored.
 
 use std::io;
@@ -52,8 +52,9 @@ impl Interrupt {
             .name("signals".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
+                    // The reports are being written, and how long that may take is limited already.
                     if shared.urgency() == Urgency::Now {
-                        die_of(signal);
+                        continue;
                     }
                     shared.raise(signal);
                     let urgency = shared.urgency();

@@ -32,8 +32,10 @@ mod verdict;
 mod executor;
 mod flush;
 mod footprint;
+mod gate;
 mod panics;
 mod surface;
+mod temporary;
 mod worker;
 
 // Between runner and workers.
@@ -43,6 +45,9 @@ mod capture;
 mod descriptors;
 mod in_process;
 mod interrupt;
+mod launcher;
+mod output_stream;
+mod patience;
 mod pressure;
 mod process_tree;
 mod protocol;
@@ -53,6 +58,7 @@ mod worker_handle;
 pub mod report;
 
 // A run.
+mod ahead;
 mod case_run;
 pub mod cli;
 mod last_failed;

@@ -149,14 +149,15 @@ impl Matrix {
     /// Appends the [`Matrix::case_name`] of `cell` to `name`.
     pub fn write_case_name(&self, cell: u64, name: &mut String) {
         name.push_str(&self.name);
+        if self.axes.is_empty() {
+            return;
+        }
         for (index, axis) in self.axes.iter().enumerate() {
             let before = if index == 0 { '[' } else { ',' };
             // Writing to a String cannot fail.
             let _ = write!(name, "{before}{}={}", axis.name, self.value(cell, index).label);
         }
-        if !self.axes.is_empty() {
-            name.push(']');
-        }
+        name.push(']');
     }
 
     /// The cell called `case_name`: the inverse of [`Matrix::case_name`], without going through the cells.

@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::outcome::{Class, Problem};
 
@@ -26,14 +26,23 @@ pub(crate) enum Phase {
     Teardown,
 }
 
+/// What the hook and the executor tell each other.
+struct RunningCase {
+    name: String,
+    /// Its last panic, until the executor has caught it.
+    own: Option<Problem>,
+}
+
 thread_local! {
     static PHASE: Cell<Phase> = const { Cell::new(Phase::Outside) };
     /// Whether this thread is inside [`within`], and not in some other task.
     static WITHIN: Cell<bool> = const { Cell::new(false) };
 }
 
-static CASE: Mutex<String> = Mutex::new(String::new());
-static OWN: Mutex<Option<Problem>> = Mutex::new(None);
+static CASE: Mutex<RunningCase> = Mutex::new(RunningCase {
+    name: String::new(),
+    own: None,
+});
 static FOREIGN: Mutex<Vec<Problem>> = Mutex::new(Vec::new());
 /// Foreign panics that were only counted.
 static FOREIGN_MORE: AtomicU64 = AtomicU64::new(0);
@@ -44,16 +53,18 @@ static HOOK: AtomicUsize = AtomicUsize::new(0);
 const FOREIGN_MAX: usize = 20;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
+    }
 }
 
-/// Names the case in what the hook prints.
-pub(crate) fn set_case(name: &str) {
+/// Forgets the case before; `write_name` appends the name of the one that begins, which the hook prints.
+pub(crate) fn begin_case(write_name: impl FnOnce(&mut String)) {
     let mut case = lock(&CASE);
-    case.clear();
-    case.push_str(name);
-    drop(case);
-    *lock(&OWN) = None;
+    case.own = None;
+    case.name.clear();
+    write_name(&mut case.name);
 }
 
 /// Sets this thread's phase and returns the one before.
@@ -84,7 +95,12 @@ fn with<T>(own: bool, work: impl FnOnce() -> T) -> T {
 
 /// The panics since the last call that were not the case's own, oldest first.
 pub(crate) fn take_foreign() -> Vec<Problem> {
-    let mut all = std::mem::take(&mut *lock(&FOREIGN));
+    let mut foreign = lock(&FOREIGN);
+    if foreign.is_empty() {
+        return Vec::new();
+    }
+    let mut all = std::mem::take(&mut *foreign);
+    drop(foreign);
     let more = FOREIGN_MORE.swap(0, Ordering::Relaxed);
     if more > 0 {
         all.push(Problem::new(
@@ -109,7 +125,8 @@ fn address(hook: &(dyn Fn(&PanicHookInfo<'_>) + Send + Sync)) -> usize {
 
 /// The panic that was just caught: as the hook saw it, else from its payload.
 pub(crate) fn take_own(payload: &(dyn Any + Send)) -> Problem {
-    lock(&OWN)
+    lock(&CASE)
+        .own
         .take()
         .unwrap_or_else(|| Problem::new(Class::Panic, message(payload)))
 }
@@ -135,7 +152,7 @@ pub(crate) fn install(tell: impl Fn(&Problem) + Send + Sync + 'static) {
             let _infallible = write!(details, "\nstack backtrace:\n{}", trimmed(&backtrace.to_string()));
         }
         let name = if own {
-            lock(&CASE).clone()
+            lock(&CASE).name.clone()
         } else {
             thread.name().unwrap_or("<unnamed>").to_owned()
         };
@@ -160,7 +177,7 @@ pub(crate) fn install(tell: impl Fn(&Problem) + Send + Sync + 'static) {
         if own {
             // Whole: `should_panic` may look for text anywhere in it.
             tell(&problem.clone().bounded());
-            *lock(&OWN) = Some(problem);
+            lock(&CASE).own = Some(problem);
             return;
         }
         let mut foreign = lock(&FOREIGN);

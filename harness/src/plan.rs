@@ -6,6 +6,7 @@
 
 mod choose;
 mod describe;
+mod names;
 mod prepare;
 #[cfg(test)]
 mod tests;

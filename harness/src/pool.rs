@@ -1,10 +1,12 @@
 //! The slots: threads that take cases from the scheduler until there are none, as many as the machine bears.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
-use crate::case_run::{CaseToRun, Finished, Rules, Slot, blank_event};
+use crate::ahead::Ahead;
+use crate::case_run::{CaseToRun, Finished, Prepared, Rules, Slot, blank_event};
 use crate::interrupt::Urgency;
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Outcome, Problem};
@@ -18,7 +20,7 @@ use crate::signal;
 pub(crate) struct Work {
     pub(crate) rules: Rules,
     pub(crate) matrices: Vec<Matrix>,
-    /// For each matrix, its scenario's number in [`crate::registry::scenarios`].
+    /// For each matrix, its scenario's number in [`crate::registry::unsorted`].
     pub(crate) registered: Vec<u32>,
     /// Matrix and cell, in plan order.
     pub(crate) jobs: Vec<(u32, u64)>,
@@ -31,11 +33,15 @@ pub(crate) struct Work {
     pub(crate) serial_locks: Option<SerialLocks>,
 }
 
+/// So many cases a slot takes ahead at most.
+const AHEAD_MAX: usize = 8;
+/// After a case that took longer, in microseconds, a slot takes none ahead.
+const QUICK_US: u64 = 1000;
+
 struct Shared {
     work: Work,
     state: Mutex<State>,
     changed: Condvar,
-    progress: Sender<Progress>,
     /// Whether somebody watches what starts.
     tell_starts: bool,
 }
@@ -64,9 +70,20 @@ fn constraint(matrix: &Matrix) -> Constraint {
 }
 
 /// How the pool's work ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct PoolEnd {
     pub(crate) running_max: u32,
+    slots: Vec<JoinHandle<()>>,
+}
+
+impl PoolEnd {
+    /// Waits until the last workers have ended.
+    pub(crate) fn join(self) {
+        for slot in self.slots {
+            // A slot that panicked is a defect of the harness; its case is among those left.
+            let _panicked = slot.join();
+        }
+    }
 }
 
 impl Work {
@@ -82,12 +99,13 @@ impl Work {
     }
 }
 
-/// Runs all of `work`; every job gets exactly one `Finished`. `until` ends the starting of jobs.
+/// Runs all of `work`; every job gets exactly one `Finished`. `until` ends the starting of jobs. Returns when the
+/// last verdict is in; workers may be ending then.
 pub(crate) fn run(
     work: Work,
     mut controller: Controller,
     until: Option<std::time::Instant>,
-    progress: Sender<Progress>,
+    progress: SyncSender<Progress>,
     tell_starts: bool,
 ) -> PoolEnd {
     let constraints: Vec<Constraint> = work.matrices.iter().map(constraint).collect();
@@ -107,7 +125,6 @@ pub(crate) fn run(
         work,
         state: Mutex::new(state),
         changed: Condvar::new(),
-        progress,
         tell_starts,
     });
     shared.refill(&mut shared.lock());
@@ -120,10 +137,10 @@ pub(crate) fn run(
         let waiting = state.scheduler.waiting();
         while state.live < wanted && waiting > 0 && state.stopped.is_none() {
             let number = spawned;
-            let theirs = Arc::clone(&shared);
+            let (theirs, progress) = (Arc::clone(&shared), progress.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("slot-{number}"))
-                .spawn(move || theirs.slot(number));
+                .spawn(move || theirs.slot(number, progress));
             match thread {
                 Ok(thread) => slots.push(thread),
                 Err(error) if state.live == 0 => {
@@ -162,13 +179,9 @@ pub(crate) fn run(
             state.target = controller.tick(meter.sample(), hungry);
         }
     }
-    for slot in slots {
-        // A slot that panicked is a defect of the harness; its case is among those left.
-        let _panicked = slot.join();
-    }
-    shared.report_left();
+    shared.report_left(&progress);
     let running_max = shared.lock().scheduler.running_max();
-    PoolEnd { running_max }
+    PoolEnd { running_max, slots }
 }
 
 impl Shared {
@@ -197,7 +210,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn slot(&self, number: usize) {
+    fn slot(&self, number: usize, progress: SyncSender<Progress>) {
         let mut slot = match Slot::new(number, &self.work.rules) {
             Ok(slot) => slot,
             Err(error) => {
@@ -209,14 +222,21 @@ impl Shared {
                 return;
             }
         };
-        while let Some((job, class)) = self.next_job() {
-            let case = self.work.case(job);
+        let give_back = |cases: Vec<Prepared<'_>>| self.give_back(&cases);
+        let mut ahead = Ahead::new(&give_back);
+        // How long the slot's last case took.
+        let mut last_us = u64::MAX;
+        while let Some(prepared) = self.next_case(&slot, &mut ahead) {
+            if last_us < QUICK_US {
+                self.take_ahead(&prepared, &mut ahead);
+            }
+            let (case, class) = (prepared.case, prepared.class);
             if self.tell_starts {
-                let _reporter_gone = self.progress.send(Progress::Started {
-                    case: case.matrix.case_name(case.cell),
+                let _reporter_gone = progress.send(Progress::Started {
+                    case: prepared.event.case.clone(),
                 });
             }
-            let run = AssertUnwindSafe(|| self.run_locked(&mut slot, case));
+            let run = AssertUnwindSafe(|| self.run_locked(&mut slot, prepared, &mut ahead));
             let finished = std::panic::catch_unwind(run).unwrap_or_else(|payload| {
                 let text = payload.downcast_ref::<&str>().copied();
                 let text = text
@@ -228,7 +248,8 @@ impl Shared {
                 Finished { event, usable: true }
             });
             let bad = finished.event.outcome.is_bad();
-            let _reporter_gone = self.progress.send(Progress::Finished(Box::new(finished.event)));
+            last_us = finished.event.duration_us;
+            let _reporter_gone = progress.send(Progress::Finished(Box::new(finished.event)));
             let mut state = self.lock();
             state.scheduler.finished(class);
             if bad {
@@ -252,14 +273,72 @@ impl Shared {
                 self.changed.notify_all();
             }
         }
-        if let Some(worker) = slot.held.take() {
-            let _status = worker.end(&self.work.rules.launcher);
-        }
+        // The reports need not wait for the worker's end.
+        drop(progress);
         let mut state = self.lock();
         state.live -= 1;
         if state.live == 0 {
             self.changed.notify_all();
         }
+        drop(state);
+        if let Some(worker) = slot.held.take() {
+            let _status = worker.end(&self.work.rules.launcher);
+        }
+    }
+
+    /// The slot's next case: the first of those it took ahead, else the scheduler's.
+    fn next_case<'a>(&'a self, slot: &Slot, ahead: &mut Ahead<'a>) -> Option<Prepared<'a>> {
+        if ahead.len() > 0 {
+            let mut state = self.lock();
+            let begun = ahead.orders().first().is_some_and(|order| slot.has_sent(order));
+            if state.stopped.is_none() || begun {
+                let next = ahead.pop()?;
+                state.scheduler.start_ahead(next.class);
+                return Some(next);
+            }
+            drop(state);
+            ahead.keep(0);
+        }
+        let (job, class) = self.next_job()?;
+        Some(Prepared::new(&self.work.rules, job, class, self.work.case(job)))
+    }
+
+    /// Takes cases like the present one, which will be quick as the one before was, while there are many.
+    fn take_ahead<'a>(&'a self, present: &Prepared<'a>, ahead: &mut Ahead<'a>) {
+        let rules = &self.work.rules;
+        if self.work.bad_max.is_some() || !rules.may_order_ahead(present.case) {
+            return;
+        }
+        let class = present.class;
+        while ahead.len() < AHEAD_MAX {
+            let mut state = self.lock();
+            let few = state.scheduler.waiting() <= (2 * AHEAD_MAX * state.live as usize) as u64;
+            if few || state.stopped.is_some() || !state.scheduler.is_plain(class) {
+                return;
+            }
+            let Some(job) = state.scheduler.next_ahead(class) else {
+                return;
+            };
+            let case = self.work.case(job);
+            if !rules.may_order_ahead(case) {
+                return state.scheduler.give_back(job, class);
+            }
+            drop(state);
+            ahead.push(Prepared::new(rules, job, class, case));
+        }
+    }
+
+    /// Takes back what a slot took ahead and did not begin.
+    fn give_back(&self, cases: &[Prepared<'_>]) {
+        let mut state = self.lock();
+        for case in cases {
+            if state.stopped.is_some() {
+                state.left.push(case.job);
+            } else {
+                state.scheduler.give_back(case.job, case.class);
+            }
+        }
+        self.changed.notify_all();
     }
 
     /// The next job; `None` when there is none, or this slot is one too many.
@@ -283,15 +362,15 @@ impl Shared {
         }
     }
 
-    fn run_locked(&self, slot: &mut Slot, case: CaseToRun<'_>) -> Finished {
-        let groups = case.matrix.scenario.options.serial;
+    fn run_locked(&self, slot: &mut Slot, prepared: Prepared<'_>, ahead: &mut Ahead<'_>) -> Finished {
+        let groups = prepared.case.matrix.scenario.options.serial;
         let Some(locks) = self.work.serial_locks.as_ref().filter(|_| !groups.is_empty()) else {
-            return slot.run(&self.work.rules, case);
+            return slot.run(&self.work.rules, prepared, ahead);
         };
         match locks.acquire(groups, &self.work.rules.interrupt) {
-            Ok(_held) => slot.run(&self.work.rules, case),
+            Ok(_held) => slot.run(&self.work.rules, prepared, ahead),
             Err(error) => {
-                let mut event = blank_event(case, self.work.rules.root_seed);
+                let mut event = prepared.event;
                 event.outcome = Outcome::Errored(Problem::new(Class::Harness, error.to_string()));
                 Finished { event, usable: true }
             }
@@ -299,7 +378,7 @@ impl Shared {
     }
 
     /// Gives a verdict to every job that did not run. With `--for`, later repetitions are simply not made.
-    fn report_left(&self) {
+    fn report_left(&self, progress: &SyncSender<Progress>) {
         let mut state = self.lock();
         let why = state
             .stopped
@@ -319,7 +398,7 @@ impl Shared {
                     reason: format!("it did not run: {why}"),
                 }
             };
-            let _reporter_gone = self.progress.send(Progress::Finished(Box::new(event)));
+            let _reporter_gone = progress.send(Progress::Finished(Box::new(event)));
         }
     }
 }

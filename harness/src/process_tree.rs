@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::processes::{self, Process};
@@ -98,8 +97,7 @@ pub(crate) fn kill_group(leader: u32) {
 
 /// Whether the calling process has any child, dead or alive, without scanning `/proc`.
 pub(crate) fn has_children() -> bool {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    !matches!(rustix::process::waitid(WaitId::All, options), Err(Errno::CHILD))
+    crate::surface::has_children()
 }
 
 /// Takes the status of a dead child that nobody waits for; anything else is left alone.

@@ -4,8 +4,13 @@
 //! two frames of an unremarkable case are a few dozen bytes with fixed fields; what is rare is JSON. Two
 //! channels join a worker to its slot: *orders* (one case after another, answered in turn) and *watch*
 //! (read at any time, also while a case computes: cancellation; its end means that the runner is gone).
+//!
+//! Quick cases are ordered *ahead*, before the answer to the one before, so that neither side waits for the
+//! other to wake up. Each still has its own answer, its own output and its own deadline; one that has not
+//! begun can be taken back, and runs elsewhere.
 
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +18,18 @@ use crate::outcome::{Outcome, Problem};
 use crate::param::Environment;
 use crate::seed::Seed;
 
+/// See [`WorkerConfig::mark`].
+pub(crate) type Mark = [u8; 16];
+
 /// The first frame a worker reads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct WorkerConfig {
     pub(crate) run_id: String,
+    /// The run's temporary folder.
+    pub(crate) folder: PathBuf,
+    /// What a worker writes to its output before a case that was ordered ahead: what comes after it is that
+    /// case's. Random, so that no case writes it by accident.
+    pub(crate) mark: Mark,
     /// The crate name that case names leave out.
     pub(crate) suite_crate: String,
     pub(crate) environment: Environment,
@@ -31,13 +44,14 @@ pub(crate) struct WorkerConfig {
 pub(crate) struct Order {
     /// Unique in a run.
     pub(crate) number: u64,
-    /// The index into [`crate::registry::scenarios`].
+    /// Whether it was sent before the answer to the one before it. It is dropped when that answer is more
+    /// than "passed" ([`Done::is_plain`]), or when it is recalled before it begins.
+    pub(crate) ahead: bool,
+    /// The index into [`crate::registry::unsorted`].
     pub(crate) scenario: u32,
     pub(crate) attempt: u32,
     pub(crate) cell: u64,
     pub(crate) seed: Seed,
-    /// The case's folder, to be made if it is asked for.
-    pub(crate) folder: String,
 }
 
 /// What became of an order.
@@ -47,6 +61,17 @@ pub(crate) struct Done {
     pub(crate) outcome: Outcome,
     /// Why no other case may run in this worker; `None`: it is as it was before.
     pub(crate) dirty: Option<String>,
+    /// Whether its folder was made, or something is in the worker's temporary folder.
+    pub(crate) files: bool,
+    /// From the order's beginning to the verdict, in microseconds.
+    pub(crate) took_us: u64,
+}
+
+impl Done {
+    /// Whether the worker may go on at once: nothing but a pass is to be told.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.outcome == Outcome::Passed && self.dirty.is_none() && !self.files
+    }
 }
 
 /// What a worker says.
@@ -61,6 +86,8 @@ pub(crate) enum FromWorker {
     Done(Done),
     /// It takes orders from now on: said once, so that its start is no part of its first case's time.
     Began,
+    /// The answer to a recall: no order after this one has begun, nor will.
+    Recalled(u64),
     /// It could not begin to serve, and ends: the system had no room for its threads. With the error's number.
     Unready(i32),
 }
@@ -74,6 +101,13 @@ const PANICKED: u8 = b'p';
 const BODY_OVER: u8 = b'b';
 const UNREADY: u8 = b'u';
 const BEGAN: u8 = b'g';
+const RECALL: u8 = b'r';
+const RECALLED: u8 = b'e';
+
+/// A frame that holds an [`Order`].
+const ORDER_BYTES: usize = 38;
+/// A frame that says that a case passed.
+const PASSED_BYTES: usize = 21;
 
 /// Larger frames are a protocol error: nothing here comes near.
 const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -114,32 +148,40 @@ impl WorkerConfig {
 }
 
 impl Order {
-    /// Where the runner puts what the case left in its worker's temporary folder.
-    pub(crate) fn folder_aside(&self) -> std::path::PathBuf {
-        std::path::Path::new(&self.folder).with_extension("tmp")
+    /// The case's folder in that of the run: made if the case asks for it.
+    pub(crate) fn folder(&self, run: &Path) -> PathBuf {
+        run.join(self.number.to_string())
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        frame(ORDER, |bytes| {
-            bytes.extend(self.number.to_le_bytes());
-            bytes.extend(self.scenario.to_le_bytes());
-            bytes.extend(self.attempt.to_le_bytes());
-            bytes.extend(self.cell.to_le_bytes());
-            bytes.extend(self.seed.0.to_le_bytes());
-            bytes.extend(self.folder.as_bytes());
-        })
+    /// Where the runner puts what the case left in its worker's temporary folder.
+    pub(crate) fn folder_aside(&self, run: &Path) -> PathBuf {
+        run.join(format!("{}.tmp", self.number))
+    }
+
+    /// Appends the frame to `bytes`.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        let mut fixed = [0; ORDER_BYTES];
+        fixed[0] = ORDER;
+        fixed[1..5].copy_from_slice(&((ORDER_BYTES - 5) as u32).to_le_bytes());
+        fixed[5] = u8::from(self.ahead);
+        fixed[6..14].copy_from_slice(&self.number.to_le_bytes());
+        fixed[14..18].copy_from_slice(&self.scenario.to_le_bytes());
+        fixed[18..22].copy_from_slice(&self.attempt.to_le_bytes());
+        fixed[22..30].copy_from_slice(&self.cell.to_le_bytes());
+        fixed[30..38].copy_from_slice(&self.seed.0.to_le_bytes());
+        bytes.extend_from_slice(&fixed);
     }
 
     pub(crate) fn decode(frame: &Frame) -> io::Result<Self> {
         expect(frame, ORDER)?;
         let mut rest = &frame.payload[..];
         Ok(Self {
+            ahead: take::<1>(&mut rest)? != [0],
             number: u64::from_le_bytes(take(&mut rest)?),
             scenario: u32::from_le_bytes(take(&mut rest)?),
             attempt: u32::from_le_bytes(take(&mut rest)?),
             cell: u64::from_le_bytes(take(&mut rest)?),
             seed: Seed(u64::from_le_bytes(take(&mut rest)?)),
-            folder: String::from_utf8(rest.to_vec()).map_err(broken)?,
         })
     }
 }
@@ -149,9 +191,29 @@ pub(crate) fn encode_cancel(number: u64) -> Vec<u8> {
     frame(CANCEL, |bytes| bytes.extend(number.to_le_bytes()))
 }
 
-pub(crate) fn decode_cancel(frame: &Frame) -> io::Result<u64> {
-    expect(frame, CANCEL)?;
-    Ok(u64::from_le_bytes(take(&mut &frame.payload[..])?))
+/// Asks the worker to begin no order up to `last` that was sent ahead, and to say which was the last to begin.
+pub(crate) fn encode_recall(last: u64) -> Vec<u8> {
+    frame(RECALL, |bytes| bytes.extend(last.to_le_bytes()))
+}
+
+/// What a worker is told on its second channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// See [`encode_cancel`].
+    Cancel(u64),
+    /// See [`encode_recall`].
+    Recall(u64),
+}
+
+impl Watched {
+    pub(crate) fn decode(frame: &Frame) -> io::Result<Self> {
+        let number = u64::from_le_bytes(take(&mut &frame.payload[..])?);
+        if frame.kind == RECALL {
+            return Ok(Self::Recall(number));
+        }
+        expect(frame, CANCEL)?;
+        Ok(Self::Cancel(number))
+    }
 }
 
 impl FromWorker {
@@ -161,11 +223,15 @@ impl FromWorker {
             Self::BodyOver => frame(BODY_OVER, |_| {}),
             Self::Began => frame(BEGAN, |_| {}),
             Self::Unready(error) => frame(UNREADY, |bytes| bytes.extend(error.to_le_bytes())),
-            Self::Done(Done {
-                number,
-                outcome: Outcome::Passed,
-                dirty: None,
-            }) => frame(PASSED, |bytes| bytes.extend(number.to_le_bytes())),
+            Self::Recalled(begun) => frame(RECALLED, |bytes| bytes.extend(begun.to_le_bytes())),
+            Self::Done(done) if done.is_plain() => {
+                let mut fixed = [0; PASSED_BYTES];
+                fixed[0] = PASSED;
+                fixed[1..5].copy_from_slice(&((PASSED_BYTES - 5) as u32).to_le_bytes());
+                fixed[5..13].copy_from_slice(&done.number.to_le_bytes());
+                fixed[13..].copy_from_slice(&done.took_us.to_le_bytes());
+                fixed.to_vec()
+            }
             Self::Done(done) => json_frame(DONE, done),
         }
     }
@@ -173,13 +239,16 @@ impl FromWorker {
     pub(crate) fn decode(frame: &Frame) -> io::Result<Self> {
         match frame.kind {
             PASSED => {
-                let number = u64::from_le_bytes(take(&mut &frame.payload[..])?);
+                let mut rest = &frame.payload[..];
                 Ok(Self::Done(Done {
-                    number,
+                    number: u64::from_le_bytes(take(&mut rest)?),
                     outcome: Outcome::Passed,
                     dirty: None,
+                    files: false,
+                    took_us: u64::from_le_bytes(take(&mut rest)?),
                 }))
             }
+            RECALLED => Ok(Self::Recalled(u64::from_le_bytes(take(&mut &frame.payload[..])?))),
             DONE => Ok(Self::Done(serde_json::from_slice(&frame.payload)?)),
             BODY_OVER => Ok(Self::BodyOver),
             BEGAN => Ok(Self::Began),
@@ -275,21 +344,34 @@ mod tests {
     #[test]
     fn frames_survive_any_fragmentation() {
         let order = Order {
+            ahead: true,
             number: 7,
             scenario: 1,
             attempt: 2,
             cell: u64::MAX,
             seed: Seed(3),
-            folder: "/tmp/ä".into(),
         };
         let failed = FromWorker::Done(Done {
             number: 9,
             outcome: Outcome::Failed(Problem::new(Class::Panic, "boom\nat x")),
             dirty: Some("a thread is left".into()),
+            files: true,
+            took_us: 3,
         });
-        let mut stream = order.encode();
-        stream.extend(failed.encode());
+        let passed = FromWorker::Done(Done {
+            number: u64::MAX - 1,
+            outcome: Outcome::Passed,
+            dirty: None,
+            files: false,
+            took_us: 1 << 40,
+        });
+        let mut stream = Vec::new();
+        order.encode(&mut stream);
+        for said in [&failed, &passed, &FromWorker::Recalled(6)] {
+            stream.extend(said.encode());
+        }
         stream.extend(encode_cancel(5));
+        stream.extend(encode_recall(4));
         for size in 1..stream.len() {
             let (mut frames, mut found) = (Frames::default(), Vec::new());
             for piece in stream.chunks(size) {
@@ -300,7 +382,10 @@ mod tests {
             }
             assert_eq!(Order::decode(&found[0]).unwrap(), order);
             assert_eq!(FromWorker::decode(&found[1]).unwrap(), failed);
-            assert_eq!(decode_cancel(&found[2]).unwrap(), 5);
+            assert_eq!(FromWorker::decode(&found[2]).unwrap(), passed);
+            assert_eq!(FromWorker::decode(&found[3]).unwrap(), FromWorker::Recalled(6));
+            assert_eq!(Watched::decode(&found[4]).unwrap(), Watched::Cancel(5));
+            assert_eq!(Watched::decode(&found[5]).unwrap(), Watched::Recall(4));
         }
     }
 

@@ -1,10 +1,11 @@
 //! What is registered: one static descriptor per scenario, collected by `inventory`.
 //!
 //! A descriptor says nothing about cases: those are expanded at run time, so a scenario of 2,000 cases
-//! compiles like one function. `inventory` yields an order that differs between builds; [`scenarios`]
-//! sorts by file, line and name.
+//! compiles like one function. `inventory` yields an order that differs between builds and is the same in every
+//! process of one; [`scenarios`] sorts by file, line and name.
 
 use std::any::Any;
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::param::{Begin, Environment, Shape};
@@ -31,24 +32,56 @@ inventory::collect!(&'static Scenario);
 
 /// Every registered scenario, sorted by file, line and name.
 pub fn scenarios() -> Vec<&'static Scenario> {
-    let mut all: Vec<&'static Scenario> = inventory::iter::<&'static Scenario>().copied().collect();
-    all.sort_by_key(|scenario| (scenario.file, scenario.line, scenario.module, scenario.name));
+    numbered().into_iter().map(|(_, scenario)| scenario).collect()
+}
+
+/// [`scenarios`], each with its number: its place in [`unsorted`].
+pub(crate) fn numbered() -> Vec<(u32, &'static Scenario)> {
+    let mut all: Vec<(u32, &Scenario)> = (0..).zip(unsorted()).collect();
+    all.sort_by(|(_, a), (_, b)| declared(a, b));
     all
+}
+
+/// Every registered scenario, in the order of this build, which the processes of a run have in common. Unlike
+/// [`scenarios`] it costs a worker next to nothing.
+pub(crate) fn unsorted() -> Vec<&'static Scenario> {
+    let mut all = Vec::new();
+    for scenario in inventory::iter::<&'static Scenario>() {
+        all.push(*scenario);
+    }
+    all
+}
+
+/// By file, line, module and name. The scenarios of a file share its name, which then needs no reading.
+fn declared(a: &Scenario, b: &Scenario) -> Ordering {
+    if !std::ptr::eq(a.file, b.file) {
+        let files = a.file.cmp(b.file);
+        if files != Ordering::Equal {
+            return files;
+        }
+    }
+    if a.line != b.line {
+        return a.line.cmp(&b.line);
+    }
+    (a.module, a.name).cmp(&(b.module, b.name))
 }
 
 impl Scenario {
     /// `module::name`, the module without the crate when the scenario is of the suite's own crate.
     pub fn full_name(&self, suite_crate: &str) -> String {
-        let module = match self.module.split_once("::") {
-            Some((krate, rest)) if krate == suite_crate => rest,
-            None if self.module == suite_crate => "",
+        let module = match self.module.as_bytes().strip_prefix(suite_crate.as_bytes()) {
+            Some([]) => "",
+            Some([b':', b':', ..]) => &self.module[suite_crate.len() + 2..],
             _ => self.module,
         };
         if module.is_empty() {
-            self.name.to_owned()
-        } else {
-            format!("{module}::{}", self.name)
+            return self.name.to_owned();
         }
+        let mut name = String::with_capacity(module.len() + 2 + self.name.len());
+        name.push_str(module);
+        name.push_str("::");
+        name.push_str(self.name);
+        name
     }
 }
 
@@ -227,5 +260,47 @@ impl Site {
     pub const fn settings(mut self, make: fn() -> Box<dyn Any + Send + Sync>) -> Self {
         self.settings = Some(make);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::param::Body;
+
+    fn scenario(module: &'static str, name: &'static str, file: &'static str, line: u32) -> Scenario {
+        Scenario {
+            name,
+            module,
+            file,
+            line,
+            options: Options::DEFAULT,
+            sites: &[],
+            begin: Begin::Plain(|| Body::Sync(Box::new(|| Ok(())))),
+        }
+    }
+
+    #[test]
+    fn a_name_leaves_out_the_crate_of_the_suite_and_no_other() {
+        let name = |module| scenario(module, "x", "", 1).full_name("suite");
+        assert_eq!(name("suite"), "x");
+        assert_eq!(name("suite::a::b"), "a::b::x");
+        assert_eq!(name("suites::a"), "suites::a::x");
+        assert_eq!(name("other"), "other::x");
+        assert_eq!(name("other::suite"), "other::suite::x");
+    }
+
+    #[test]
+    fn scenarios_are_ordered_by_file_then_line_then_name() {
+        let in_order = [
+            scenario("m::z", "z", "a.rs", 2),
+            scenario("m::a", "a", "a.rs", 10),
+            scenario("m::a", "b", "a.rs", 10),
+            scenario("m::b", "a", "a.rs", 10),
+            // The same text at another place in memory.
+            scenario("m::b", "a", String::from("a.rs").leak(), 11),
+            scenario("m", "a", "b.rs", 1),
+        ];
+        assert!(in_order.is_sorted_by(|a, b| declared(a, b) == Ordering::Less));
     }
 }

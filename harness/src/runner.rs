@@ -1,11 +1,11 @@
 //! A run, from arguments to exit code: the order of things, and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::in_process::InProcess;
 use crate::interrupt::{self, Interrupt, Urgency};
 use crate::last_failed;
+use crate::launcher::Launcher;
 use crate::layout::{self, Layout};
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Outcome, Problem};
@@ -25,10 +26,11 @@ use crate::param::Environment;
 use crate::plan::{self, Nothing, Plan};
 use crate::pool::{self, Work};
 use crate::pressure::Controller;
-use crate::protocol::WorkerConfig;
+use crate::protocol::{Mark, WorkerConfig};
 use crate::reaper::{self, Reaper};
 use crate::registry::{self, Isolation};
 use crate::report::detached::{Backlog, detached};
+use crate::report::opening::Opening;
 use crate::report::{
     self, ConsoleOptions, FormatKind, Progress, RebuildOptions, Reporter, ReporterOptions, Style,
 };
@@ -36,7 +38,6 @@ use crate::require::KnownNames;
 use crate::seed::Seed;
 use crate::serial_lock::SerialLocks;
 use crate::worker;
-use crate::worker_handle::Launcher;
 
 /// How long all teardowns of one case may take together.
 const TEARDOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -45,6 +46,9 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 /// How long the reporter lets verdicts gather once there are any. Waking it for each would cost more than half
 /// of what an unremarkable case does; so much may be lost when the runner is killed.
 const REPORT_GATHER: Duration = Duration::from_millis(1);
+/// So many verdicts wait for the reporter; more of them wait in their slots, so that a run of a million cases does not
+/// hold those that it was too quick with.
+const REPORT_WAITING_MAX: usize = 4096;
 /// How long an interrupted run waits for somebody to read the rest of its console.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 /// How often the reporter looks at the clock while nothing happens.
@@ -127,13 +131,14 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         kinds: &kinds,
         mechanisms: &[],
     };
-    let settings = cli::parse(arguments.clone(), &variables, known).map_err(|error| match error.exit {
-        Exit::Passed => Stop {
-            exit: error.exit,
-            text: error.text,
-        },
-        _ => Stop::unusable(error),
-    })?;
+    let mut settings =
+        cli::parse(arguments.clone(), &variables, known).map_err(|error| match error.exit {
+            Exit::Passed => Stop {
+                exit: error.exit,
+                text: error.text,
+            },
+            _ => Stop::unusable(error),
+        })?;
     let program = std::env::current_exe().map_err(Stop::unusable)?;
     let folder = settings
         .report_dir
@@ -141,6 +146,9 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         .unwrap_or_else(|| layout::default_folder(suite, &program));
     // Relative to where the run began: a case may change the current folder.
     let folder = std::path::absolute(&folder).map_err(Stop::unusable)?;
+    if let Some(junit) = &mut settings.junit {
+        *junit = std::path::absolute(&*junit).map_err(Stop::unusable)?;
+    }
     if !settings.report_from.is_empty() {
         return rebuild(&settings, &folder);
     }
@@ -155,11 +163,12 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
     let mut selection = settings.selection.clone();
     if settings.last_failed {
         selection.last_failed = Some(
-            last_failed::carry_over(&folder)
+            last_failed::names(&folder)
                 .map_err(|error| Stop::unusable(format!("--last-failed: {}: {error}", folder.display())))?,
         );
     }
-    let scenarios = registry::scenarios();
+    let registered = registry::numbered();
+    let scenarios: Vec<&registry::Scenario> = registered.iter().map(|(_, scenario)| *scenario).collect();
     let mut plan = plan::prepare(
         &scenarios,
         suite.name,
@@ -206,7 +215,7 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         program,
         folder,
         environment,
-        scenarios,
+        registered,
         plan,
         seed,
         shuffle,
@@ -306,7 +315,7 @@ struct Run<'a> {
     program: PathBuf,
     folder: PathBuf,
     environment: Environment,
-    scenarios: Vec<&'static registry::Scenario>,
+    registered: Vec<(u32, &'static registry::Scenario)>,
     plan: Plan,
     seed: Seed,
     shuffle: Option<Seed>,
@@ -318,10 +327,11 @@ impl Run<'_> {
         let started = Instant::now();
         let seed = self.seed;
         let layout = self.layout()?;
-        if settings.nextest.is_none() {
+        let failed_before = match settings.nextest {
             // Before the events it is made from are replaced by this run's.
-            last_failed::carry_over(&layout.folder).map_err(Stop::unusable)?;
-        }
+            None => Some(last_failed::carry_over(&layout.folder).map_err(Stop::unusable)?),
+            Some(_) => None,
+        };
         let descriptors = descriptors::raise();
         let temporary = tempfile::Builder::new()
             .prefix("robust-")
@@ -334,6 +344,8 @@ impl Run<'_> {
                 ))
             })?;
         let run_id = format!("{:016x}", Seed::random().0);
+        let mut mark: Mark = *b"\0robust\x1e........";
+        mark[8..].copy_from_slice(&Seed::random().0.to_le_bytes());
 
         // Whatever a dead worker leaves becomes this process's child, to be found and ended.
         rustix::process::set_child_subreaper(rustix::process::getpid().into()).map_err(Stop::unusable)?;
@@ -344,6 +356,8 @@ impl Run<'_> {
 
         let config = WorkerConfig {
             run_id: run_id.clone(),
+            folder: temporary.path().to_owned(),
+            mark,
             suite_crate: suite.name.to_owned(),
             environment: self.environment.clone(),
             teardown_ms_max: TEARDOWN_WITHIN.as_millis() as u64,
@@ -373,6 +387,7 @@ impl Run<'_> {
             launcher: Launcher {
                 config: config.encode(),
                 run_id,
+                mark,
                 folder: temporary.path().to_owned(),
                 hidden_variables: cli::environment_for_children(&self.variables),
                 show: settings.no_capture,
@@ -385,8 +400,8 @@ impl Run<'_> {
             orders: 0.into(),
         };
 
-        let (progress, heard) = channel();
-        let (reporter, backlog) = self.reporter(&layout, seed)?;
+        let (progress, heard) = sync_channel(REPORT_WAITING_MAX);
+        let (opening, backlog) = self.opening(&layout, seed)?;
         let tell_starts = settings.format != Format::Pretty || std::io::stdout().is_terminal();
         let skipped = self.skipped(seed);
         let controller = self.controller(alone, descriptors.slots_max);
@@ -394,7 +409,7 @@ impl Run<'_> {
         let work = self.work(rules);
         let reporting = std::thread::Builder::new()
             .name("reporter".to_owned())
-            .spawn(move || report_all(reporter, skipped, &heard))
+            .spawn(move || report_all(opening, skipped, &heard))
             .map_err(|error| Stop::unusable(format!("no thread can be started: {error}")))?;
         // As late as possible: it starts while everything else is made ready.
         reaper
@@ -405,12 +420,21 @@ impl Run<'_> {
             .join()
             .map_err(|_| Stop::unusable("the reporter panicked"))?;
 
+        // Where that fails, the next run reads the events.
+        let last_failed_entered = failed_before.is_some_and(|before| {
+            last_failed::enter(&layout.folder, &before, reporter.bad(), |case| {
+                reporter.has_run(case)
+            })
+            .is_ok()
+        });
         let signal = interrupt.signal();
         let mut finished = reporter.finish(RunFinished {
             duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
             concurrency_max: end.running_max,
             interrupted: signal.map(crate::signal::name),
+            last_failed_entered,
         });
+        end.join();
         // The destructor does not get rid of what a case made read-only.
         let _gone = artifacts::remove_all(temporary.path());
         drop(temporary);
@@ -432,7 +456,7 @@ impl Run<'_> {
         }
     }
 
-    fn reporter(&self, layout: &Layout, seed: Seed) -> Result<(Reporter, Option<Backlog>), Stop> {
+    fn opening(&self, layout: &Layout, seed: Seed) -> Result<(Opening, Option<Backlog>), Stop> {
         let settings = &self.settings;
         let one_of_many = settings.nextest.is_some();
         let events = if one_of_many {
@@ -455,7 +479,7 @@ impl Run<'_> {
             junit.insert(0, layout.junit());
         }
         let (console, backlog) = console(settings, self.shuffle).map_err(Stop::unusable)?;
-        let reporter = Reporter::new(ReporterOptions {
+        let opening = Opening::new(ReporterOptions {
             run: RunStarted {
                 format: FORMAT,
                 harness: env!("CARGO_PKG_VERSION").to_owned(),
@@ -478,7 +502,7 @@ impl Run<'_> {
             html: (!one_of_many).then(|| layout.html()),
             console,
         });
-        Ok((reporter, backlog))
+        Ok((opening, backlog))
     }
 
     fn controller(&self, alone: bool, slots_max: u32) -> Controller {
@@ -526,17 +550,13 @@ impl Run<'_> {
     }
 
     fn work(self, rules: Rules) -> Work {
-        let places: HashMap<*const registry::Scenario, u32> = (0..)
-            .zip(&self.scenarios)
-            .map(|(place, scenario)| (std::ptr::from_ref(*scenario), place))
-            .collect();
-        let place = |matrix: &Matrix| places.get(&std::ptr::from_ref(matrix.scenario)).copied();
-        let registered = self
-            .plan
-            .matrices
-            .iter()
-            .map(|matrix| place(matrix).unwrap_or(u32::MAX))
-            .collect();
+        // The plan has a part of them, in the same order.
+        let mut registered = self.registered.iter();
+        let mut number = |matrix: &Matrix| {
+            let found = registered.find(|(_, scenario)| std::ptr::eq(*scenario, matrix.scenario));
+            found.map_or(u32::MAX, |(number, _)| *number)
+        };
+        let registered = self.plan.matrices.iter().map(&mut number).collect();
         let locks = self.settings.nextest.as_ref().map(|nextest| SerialLocks {
             folder: self.folder.join("nextest").join(&nextest.run_id),
         });
@@ -562,7 +582,8 @@ impl Run<'_> {
 }
 
 /// The reporter's thread: everything that happens, until nobody is left to tell.
-fn report_all(mut reporter: Reporter, skipped: Vec<CaseFinished>, heard: &Receiver<Progress>) -> Reporter {
+fn report_all(opening: Opening, skipped: Vec<CaseFinished>, heard: &Receiver<Progress>) -> Reporter {
+    let mut reporter = Reporter::begin(opening);
     reporter.handle(
         skipped
             .into_iter()

@@ -139,6 +139,40 @@ impl Scheduler {
         Next::Start(number, index)
     }
 
+    /// The class's next job, if nothing of another class is older, for a slot that runs one of that class now
+    /// and will run this one after it. It counts as waiting no more, and not yet as running.
+    pub(crate) fn next_ahead(&mut self, class: usize) -> Option<JobNumber> {
+        let job = self.classes[class].waiting.front().copied()?;
+        let others = self.classes.iter().filter_map(|class| class.waiting.front());
+        if self.stopped || others.min() != Some(&job) {
+            return None;
+        }
+        self.classes[class].waiting.pop_front();
+        self.waiting -= 1;
+        Some(job)
+    }
+
+    /// A job that was taken by [`Scheduler::next_ahead`] starts.
+    pub(crate) fn start_ahead(&mut self, class: usize) {
+        self.load += self.classes[class].constraint.weight;
+        self.running += 1;
+        self.running_max = self.running_max.max(self.running);
+    }
+
+    /// A job that was taken by [`Scheduler::next_ahead`] waits again, as if it had not been.
+    pub(crate) fn give_back(&mut self, job: JobNumber, class: usize) {
+        let waiting = &mut self.classes[class].waiting;
+        let at = waiting.partition_point(|&other| other < job);
+        waiting.insert(at, job);
+        self.waiting += 1;
+    }
+
+    /// Whether jobs of this class may be taken ahead: they exclude no others.
+    pub(crate) fn is_plain(&self, class: usize) -> bool {
+        let constraint = &self.classes[class].constraint;
+        constraint.serial.is_empty() && constraint.weight == 1
+    }
+
     /// A job of this class ended.
     pub(crate) fn finished(&mut self, class: usize) {
         let constraint = &self.classes[class].constraint;
@@ -204,6 +238,26 @@ mod tests {
         assert_eq!(scheduler.next(8), Next::Start(2, 0));
         assert_eq!(scheduler.next(8), Next::End);
         assert_eq!(scheduler.running_max(), 3);
+    }
+
+    #[test]
+    fn a_job_taken_ahead_is_the_oldest_and_can_be_given_back() {
+        let kinds = [constraint(&[], 1), constraint(&["db"], 1)];
+        let mut scheduler = scheduler(&kinds, [0, 0, 0, 1, 0].into_iter());
+        assert_eq!(scheduler.next(8), Next::Start(0, 0));
+        assert!(scheduler.is_plain(0) && !scheduler.is_plain(1));
+        assert_eq!(scheduler.next_ahead(0), Some(1));
+        assert_eq!(scheduler.next_ahead(0), Some(2));
+        // The one of the group is older than what is left of this class.
+        assert_eq!(scheduler.next_ahead(0), None);
+        assert_eq!(scheduler.waiting(), 2);
+        scheduler.give_back(2, 0);
+        assert_eq!(scheduler.next(8), Next::Start(2, 0));
+        scheduler.finished(0);
+        scheduler.start_ahead(0);
+        assert_eq!(scheduler.next(8), Next::Start(3, 1));
+        assert_eq!(scheduler.running_max(), 3);
+        assert_eq!(scheduler.stop(), [4]);
     }
 
     #[test]

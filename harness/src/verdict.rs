@@ -33,6 +33,9 @@ impl Findings {
     /// The first of: the body's own problem, a foreign panic, a failed teardown, a leak. The others follow
     /// in its details.
     pub(crate) fn outcome(self) -> Outcome {
+        if self.is_unremarkable() {
+            return Outcome::Passed;
+        }
         let body = match (self.body.unwrap_or(BodyEnd::Ok), self.should_panic) {
             (BodyEnd::Ok, Some(_)) => Some(Outcome::Failed(Problem::new(
                 Class::ShouldPanic,
@@ -84,6 +87,15 @@ impl Findings {
             },
             Some(first) => with_others(first, all),
         }
+    }
+
+    /// Nearly every case, and told without building anything.
+    fn is_unremarkable(&self) -> bool {
+        matches!(self.body, Some(BodyEnd::Ok))
+            && self.should_panic.is_none()
+            && self.other_panics.is_empty()
+            && self.teardown.is_empty()
+            && self.leaks.is_empty()
     }
 }
 

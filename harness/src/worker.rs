@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::executor::{Cancel, Executor};
-use crate::protocol::{Frames, FromWorker, Order, WorkerConfig, decode_cancel};
+use crate::gate::Gate;
+use crate::protocol::{Frames, FromWorker, Order, Watched, WorkerConfig};
 use crate::{panics, process_tree};
 
 /// The argument that makes a process a worker; how many files it may open follows. An argument and not a variable: servers inherit variables.
@@ -51,20 +52,26 @@ fn serve() -> io::Result<()> {
 
     let cancel = Arc::new(Cancel::default());
     let to_cancel = Arc::clone(&cancel);
+    let gate = Arc::new(Gate::default());
+    let to_close = Arc::clone(&gate);
     let closing = orders.try_clone()?;
     // Before anything looks at how many threads there are, the thread of the cases must be one of them.
     let beginning = Arc::clone(&answers);
+    let recalled = Arc::clone(&answers);
     let thread = std::thread::Builder::new()
         .name("case".to_owned())
         .spawn(move || {
-            let result = run_cases(config, cancel, frames, &orders, &answers);
+            let result = run_cases(config, cancel, frames, &gate, &orders, &answers);
             if let Err(error) = result {
                 eprintln!("robust-test worker: {error}");
             }
             end();
         });
     thread.inspect_err(|error| unready(&beginning, error))?;
-    watch_runner(watch, &to_cancel)?;
+    watch_runner(watch, |said| match said {
+        Watched::Cancel(number) => to_cancel.cancel(number),
+        Watched::Recall(last) => say(&recalled, &FromWorker::Recalled(to_close.recall(last))),
+    })?;
     let _both_ways = closing.shutdown(Shutdown::Both);
     end()
 }
@@ -73,26 +80,38 @@ fn run_cases(
     config: WorkerConfig,
     cancel: Arc<Cancel>,
     mut frames: Frames,
+    gate: &Gate,
     orders: &UnixStream,
     answers: &Arc<Mutex<UnixStream>>,
 ) -> io::Result<()> {
     let tell = Arc::clone(answers);
+    let mark = config.mark;
+    // Its own: a case may close or replace stdout, and is found out only afterwards.
+    let mut output = std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?);
     let body_over = Box::new(move || say(&tell, &FromWorker::BodyOver));
     let mut executor =
         Executor::new(config, cancel, body_over).inspect_err(|error| unready(answers, error))?;
     say(answers, &FromWorker::Began);
     while let Some(frame) = frames.wait(orders)? {
-        let done = executor.run(&Order::decode(&frame)?);
+        let order = Order::decode(&frame)?;
+        if !gate.begin(&order) {
+            continue;
+        }
+        if order.ahead {
+            output.write_all(&mark)?;
+        }
+        let done = executor.run(&order);
+        gate.ended(&done);
         say(answers, &FromWorker::Done(done));
     }
     Ok(())
 }
 
 /// Returns when the runner is gone or ended this worker.
-fn watch_runner(watch: UnixStream, cancel: &Cancel) -> io::Result<()> {
+fn watch_runner(watch: UnixStream, hear: impl Fn(Watched)) -> io::Result<()> {
     let mut frames = Frames::default();
     while let Some(frame) = frames.wait(&watch)? {
-        cancel.cancel(decode_cancel(&frame)?);
+        hear(Watched::decode(&frame)?);
     }
     Ok(())
 }

@@ -1,55 +1,30 @@
 //! A worker as its slot holds it: started, spoken to, listened to, ended.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use rustix::process::PidfdFlags;
 
 use crate::artifacts;
 use crate::capture::Capture;
+use crate::launcher::Launcher;
+use crate::output_stream::OutputStream;
 use crate::process_tree;
-use crate::protocol::{Frames, Order};
-use crate::worker;
+use crate::protocol::{Done, Frames, Mark, Order, encode_recall};
 
 /// How long a worker that was told to end may take before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(2);
-/// File systems tell the time of a change in steps of a few milliseconds: two changes within one look like one.
-const SETTLED: Duration = Duration::from_millis(20);
 /// How much is read from a pipe whose other end may never stop writing. Pipes hold 64 KiB unless enlarged.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
 
-/// Starts workers and knows every child process the runner has on purpose.
-#[derive(Debug)]
-pub(crate) struct Launcher {
-    /// The encoded first frame.
-    pub(crate) config: Vec<u8>,
-    pub(crate) run_id: String,
-    /// The run's temporary folder.
-    pub(crate) folder: PathBuf,
-    /// Variables that workers must not inherit.
-    pub(crate) hidden_variables: Vec<String>,
-    /// Whether cases' output goes to the runner's own stdout and stderr as well.
-    pub(crate) show: bool,
-    /// Pids of the reaper and of workers that live.
-    pub(crate) known: Mutex<BTreeSet<u32>>,
-    pub(crate) started: AtomicU64,
-    /// How many descriptors workers may have open.
-    pub(crate) descriptors: u64,
-}
-
 /// Where a pipe's bytes go besides the capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Show {
+pub(crate) enum Show {
     Nowhere,
     Stdout,
     Stderr,
@@ -63,110 +38,19 @@ pub(crate) struct WorkerHandle {
     pub(crate) watch: UnixStream,
     pub(crate) frames: Frames,
     outputs: Vec<(io::PipeReader, Show)>,
+    stream: OutputStream,
+    /// The orders it was sent and has not answered, the present one first.
+    sent: VecDeque<Sent>,
+    /// Whether it was asked to give back what was sent ahead, and has not said what that is.
+    recalling: bool,
     /// Its `TMPDIR`.
     folder: PathBuf,
-    /// The time of the folder's last change when it was found empty, if that was long enough before.
-    empty_since: Option<SystemTime>,
 }
 
-impl Launcher {
-    /// # Errors
-    /// When the process, its channels or its folder cannot be made.
-    pub(crate) fn start(&self) -> io::Result<WorkerHandle> {
-        let folder = self
-            .folder
-            .join(format!("w{}", self.started.fetch_add(1, Ordering::Relaxed)));
-        std::fs::create_dir(&folder)?;
-        let (orders, theirs) = UnixStream::pair()?;
-        let (watch, their_watch) = UnixStream::pair()?;
-        let (reader, writer) = io::pipe()?;
-        let mut outputs = vec![(reader, if self.show { Show::Stdout } else { Show::Nowhere })];
-        let error_writer = if self.show {
-            let (reader, writer) = io::pipe()?;
-            outputs.push((reader, Show::Stderr));
-            writer
-        } else {
-            writer.try_clone()?
-        };
-        let name = std::env::args_os().next().unwrap_or_default();
-        let mut command = Command::new("/proc/self/exe");
-        for variable in &self.hidden_variables {
-            command.env_remove(variable);
-        }
-        command
-            .arg0(name)
-            .arg(worker::ARGUMENT)
-            .arg(self.descriptors.to_string())
-            .env(process_tree::MARKER, &self.run_id)
-            .env("TMPDIR", &folder)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(writer)
-            .stderr(error_writer)
-            .process_group(0);
-        // Under the lock: a sweep must never take a worker that was just born for something left behind.
-        let mut known = self.known();
-        let mut child = command.spawn()?;
-        known.insert(child.id());
-        drop(known);
-        // The command holds the other ends of the pipes.
-        drop(command);
-        let joined = self.join(&child, &orders, their_watch.as_fd());
-        let pidfd = joined.inspect_err(|_| {
-            let _already_dead = child.kill();
-            let _status = child.wait();
-            self.known().remove(&child.id());
-        })?;
-        for (reader, _) in &outputs {
-            rustix::io::ioctl_fionbio(reader, true)?;
-        }
-        Ok(WorkerHandle {
-            child,
-            pidfd,
-            orders,
-            watch,
-            frames: Frames::default(),
-            outputs,
-            folder,
-            empty_since: None,
-        })
-    }
-
-    /// Makes the channels of a process that was just started work. Returns its pidfd.
-    fn join(&self, child: &Child, orders: &UnixStream, their_watch: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-        let pid = process_tree::as_pid(child.id()).ok_or_else(|| io::Error::other("a pid of 0"))?;
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        send_descriptor(orders, their_watch)?;
-        let mut orders = orders;
-        orders.write_all(&self.config)?;
-        orders.set_nonblocking(true)?;
-        Ok(pidfd)
-    }
-
-    /// Whether any worker lives; the reaper is known too.
-    pub(crate) fn has_workers(&self) -> bool {
-        self.known().len() > 1
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends every descendant that no living worker has: what dead workers left to this process.
-    pub(crate) fn sweep(&self) {
-        let known = self.known();
-        process_tree::end_descendants(&known);
-    }
-}
-
-fn send_descriptor(to: &UnixStream, descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let descriptors = [descriptor];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("no room for a descriptor in a message"));
-    }
-    rustix::net::sendmsg(to, &[io::IoSlice::new(b"w")], &mut ancillary, SendFlags::empty())?;
-    Ok(())
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    number: u64,
+    ahead: bool,
 }
 
 /// What happened on a worker's channels.
@@ -178,19 +62,126 @@ pub(crate) struct Ready {
     pub(crate) woken: bool,
 }
 
+/// The two channels of a worker; see [`crate::protocol`].
+#[derive(Debug)]
+pub(crate) struct Channels {
+    pub(crate) orders: UnixStream,
+    pub(crate) watch: UnixStream,
+}
+
 impl WorkerHandle {
+    pub(crate) fn new(
+        child: Child,
+        pidfd: OwnedFd,
+        channels: Channels,
+        outputs: Vec<(io::PipeReader, Show)>,
+        mark: Mark,
+        folder: PathBuf,
+    ) -> Self {
+        Self {
+            child,
+            pidfd,
+            orders: channels.orders,
+            watch: channels.watch,
+            frames: Frames::default(),
+            outputs,
+            stream: OutputStream::new(mark),
+            sent: VecDeque::new(),
+            recalling: false,
+            folder,
+        }
+    }
+
+    /// Sends the present order, unless it was sent ahead, and those of `ahead` that were not sent yet. It writes
+    /// to a channel that does not block, which a few orders of a few dozen bytes never fill.
+    pub(crate) fn order(&mut self, order: &Order, ahead: &[Order], capture: &mut Capture) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let known = self.sent.front().is_some_and(|sent| sent.number == order.number);
+        self.stream.next_case(known, &mut |bytes| capture.push(bytes));
+        if !known {
+            self.sent.clear();
+            self.send(order, false, &mut bytes);
+        }
+        if !self.recalling {
+            let news = ahead.get(self.sent.len() - 1..).unwrap_or_default();
+            for next in news {
+                self.send(next, true, &mut bytes);
+            }
+            self.stream.ordered_ahead(news.len());
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let written = (&self.orders).write_all(&bytes);
+        // It may have answered the present one and died of the next, which is noticed when that is heard.
+        if known { Ok(()) } else { written }
+    }
+
+    fn send(&mut self, order: &Order, ahead: bool, bytes: &mut Vec<u8>) {
+        Order {
+            ahead,
+            ..order.clone()
+        }
+        .encode(bytes);
+        self.sent.push_back(Sent {
+            number: order.number,
+            ahead,
+        });
+    }
+
+    /// Whether it was sent more than the present order, and can still be asked to give that back.
+    pub(crate) fn may_recall(&self) -> bool {
+        self.sent.len() > 1 && !self.recalling
+    }
+
+    /// Asks it to give back what was sent ahead and has not begun.
+    pub(crate) fn recall(&mut self) {
+        let Some(last) = self.sent.back() else { return };
+        // One that cannot be told is dead, which is noticed elsewhere.
+        let _gone = (&self.watch).write_all(&encode_recall(last.number));
+        self.recalling = true;
+    }
+
+    /// It gave back what was sent ahead after `begun`. Returns how many of the orders it was sent it keeps; 0:
+    /// not even the present one.
+    pub(crate) fn recalled(&mut self, begun: u64) -> usize {
+        self.recalling = false;
+        self.sent.retain(|sent| sent.number <= begun || !sent.ahead);
+        match self.sent.len() {
+            0 => self.stream.present_did_not_begin(),
+            kept => self.stream.none_ahead(kept - 1),
+        }
+        self.sent.len()
+    }
+
+    /// Takes note that the present order was answered: after more than a pass, it dropped all others.
+    pub(crate) fn answered(&mut self, done: &Done) {
+        self.sent.pop_front();
+        if !done.is_plain() {
+            self.sent.clear();
+            self.stream.none_ahead(0);
+        }
+    }
+
+    /// Whether the order was sent ahead, so that it may have begun.
+    pub(crate) fn has_sent(&self, order: &Order) -> bool {
+        self.sent.iter().any(|sent| sent.number == order.number)
+    }
+
     /// Waits until something happens, or `timeout`.
     pub(crate) fn wait(&self, waker: &OwnedFd, timeout: Duration) -> io::Result<Ready> {
-        let mut descriptors = vec![
+        let output = |at: usize| match self.outputs.get(at) {
+            Some((reader, _)) => PollFd::new(reader, PollFlags::IN),
+            // There is no such pipe, or it ended: what is watched anyway, for nothing.
+            None => PollFd::new(&self.pidfd, PollFlags::empty()),
+        };
+        let mut descriptors = [
             PollFd::new(&self.orders, PollFlags::IN),
             PollFd::new(&self.pidfd, PollFlags::IN),
             PollFd::new(waker, PollFlags::IN),
+            output(0),
+            output(1),
         ];
-        descriptors.extend(
-            self.outputs
-                .iter()
-                .map(|(reader, _)| PollFd::new(reader, PollFlags::IN)),
-        );
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -199,20 +190,24 @@ impl WorkerHandle {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready: Vec<bool> = descriptors
-            .iter()
-            .map(|descriptor| !descriptor.revents().is_empty())
-            .collect();
+        let ready = |at: usize| !descriptors[at].revents().is_empty();
         Ok(Ready {
-            orders: ready[0],
-            died: ready[1],
-            woken: ready[2],
-            output: ready[3..].contains(&true),
+            orders: ready(0),
+            died: ready(1),
+            woken: ready(2),
+            output: ready(3) || ready(4),
         })
+    }
+
+    /// As [`WorkerHandle::drain`], after the present case's answer: it wrote no more.
+    pub(crate) fn drain_to_the_end(&mut self, capture: &mut Capture, buffer: &mut [u8]) {
+        self.drain(capture, buffer);
+        self.stream.end_case(&mut |bytes| capture.push(bytes));
     }
 
     /// Moves what is in the output pipes into `capture`; `buffer` is only space.
     pub(crate) fn drain(&mut self, capture: &mut Capture, buffer: &mut [u8]) {
+        let stream = &mut self.stream;
         self.outputs.retain_mut(|(reader, show)| {
             let mut drained = 0;
             while drained < DRAIN_BYTES_MAX {
@@ -220,7 +215,7 @@ impl WorkerHandle {
                     Ok(0) => return false,
                     Ok(read) => {
                         drained += read;
-                        capture.push(&buffer[..read]);
+                        stream.push(&buffer[..read], &mut |bytes| capture.push(bytes));
                         // A closed stdout is no reason to stop a run.
                         let _closed = match show {
                             Show::Nowhere => Ok(()),
@@ -260,18 +255,10 @@ impl WorkerHandle {
 
     /// Moves what is in its temporary folder to `aside`, if anything is. After an error no other case may run
     /// in it.
-    pub(crate) fn empty_folder(&mut self, aside: &Path) -> io::Result<()> {
-        let looked = SystemTime::now();
-        let changed = std::fs::metadata(&self.folder)?.modified()?;
-        if self.empty_since == Some(changed) {
-            return Ok(());
-        }
+    pub(crate) fn empty_folder(&self, aside: &Path) -> io::Result<()> {
         if std::fs::read_dir(&self.folder)?.next().is_none() {
-            let settled = looked.duration_since(changed).is_ok_and(|age| age > SETTLED);
-            self.empty_since = settled.then_some(changed);
             return Ok(());
         }
-        self.empty_since = None;
         std::fs::rename(&self.folder, aside)?;
         std::fs::create_dir(&self.folder)
     }
@@ -289,7 +276,7 @@ impl WorkerHandle {
             launcher,
             true,
             Some((capture, buffer)),
-            Some(&order.folder_aside()),
+            Some(&order.folder_aside(&launcher.folder)),
         )
     }
 

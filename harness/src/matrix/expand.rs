@@ -20,6 +20,21 @@ impl Matrix {
         suite_crate: &str,
         environment: &Environment,
     ) -> Result<Self, MatrixError> {
+        Self::expand_named(scenario.full_name(suite_crate), scenario, environment)
+    }
+
+    /// [`Matrix::expand`] of a scenario whose full name is known.
+    pub(crate) fn expand_named(
+        name: String,
+        scenario: &'static Scenario,
+        environment: &Environment,
+    ) -> Result<Self, MatrixError> {
+        let options = &scenario.options;
+        let has_rules =
+            !options.exclude.is_empty() || !options.known_failure.is_empty() || !options.requires.is_empty();
+        if scenario.sites.is_empty() && !has_rules {
+            return Ok(Self::of_one_case(name, scenario));
+        }
         let sites = scenario.sites;
         let shapes: Vec<Shape> = sites.iter().map(|site| (site.shape)(site, environment)).collect();
         let mut expansion = Expansion {
@@ -36,7 +51,6 @@ impl Matrix {
         let requires = expansion.requires(scenario);
         let Expansion { axes, problems, .. } = expansion;
 
-        let name = scenario.full_name(suite_crate);
         if !problems.is_empty() {
             return Err(MatrixError {
                 scenario: name,
@@ -71,6 +85,23 @@ impl Matrix {
                 .find_map(|axis| axis.empty_because.as_deref().map(Arc::from)),
             axes,
         })
+    }
+
+    /// The matrix of a scenario without parameters and rules, of which there may be thousands.
+    fn of_one_case(name: String, scenario: &'static Scenario) -> Self {
+        Self {
+            scenario,
+            name,
+            axes: Vec::new(),
+            links: Vec::new(),
+            cells: 1,
+            strides: Vec::new(),
+            exclude: Vec::new(),
+            known_failure: Vec::new(),
+            requires: Vec::new(),
+            unavailable: Vec::new(),
+            empty_because: None,
+        }
     }
 }
 

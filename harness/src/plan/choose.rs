@@ -15,7 +15,7 @@ impl Plan {
     /// With 2^32 matrices.
     pub fn new(matrices: Vec<Matrix>, selection: &Selection, require: &Require) -> Self {
         let mut plan = Self {
-            jobs: Vec::new(),
+            jobs: Vec::with_capacity(matrices.len()),
             skipped: Vec::new(),
             filtered_out: 0,
             warnings: Vec::new(),
@@ -31,11 +31,7 @@ impl Plan {
                 selection,
                 require,
                 names: &names,
-                ignored: Arc::from(if selection.benchmarks_only {
-                    "not a benchmark (`--bench`)"
-                } else {
-                    matrix.scenario.options.ignore.unwrap_or_default()
-                }),
+                ignored: ignored(matrix, selection),
             };
             let before = plan.jobs.len() + plan.skipped.len();
             if selection.chooses_tags(matrix.scenario.options.tags) {
@@ -121,14 +117,23 @@ impl Parts {
     }
 }
 
+/// Why the cases of a scenario are ignored in this run, if they are.
+fn ignored(matrix: &Matrix, selection: &Selection) -> Option<Arc<str>> {
+    if selection.benchmarks_only {
+        return Some(Arc::from("not a benchmark (`--bench`)"));
+    }
+    let reason = matrix.scenario.options.ignore?;
+    (selection.ignored == Ignored::Skip).then(|| Arc::from(reason))
+}
+
 struct Chooser<'a> {
     scenario: u32,
     matrix: &'a Matrix,
     selection: &'a Selection,
     require: &'a Require,
     names: &'a Names<'a>,
-    /// The reason of the cases that are ignored.
-    ignored: Arc<str>,
+    /// The reason of the cases that are ignored, where those are skipped.
+    ignored: Option<Arc<str>>,
 }
 
 impl Chooser<'_> {
@@ -214,10 +219,10 @@ impl Chooser<'_> {
     fn classify(&self, cell: u64, plan: &mut Plan) {
         let scenario = self.scenario;
         let ignore = self.matrix.scenario.options.ignore.is_some();
-        if self.selection.benchmarks_only || (ignore && self.selection.ignored == Ignored::Skip) {
+        if let Some(reason) = &self.ignored {
             let skip = Skip {
                 kind: SkipKind::Ignored,
-                reason: Arc::clone(&self.ignored),
+                reason: Arc::clone(reason),
             };
             return plan.skip(scenario, Some(cell), skip, false);
         }

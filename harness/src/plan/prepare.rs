@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Plan;
+use super::names::ScenarioNames;
 use crate::matrix::{Matrix, MatrixError};
 use crate::near_miss::{Hint, near_miss};
 use crate::param::Environment;
@@ -72,12 +73,12 @@ pub fn prepare(
     if scenarios.is_empty() {
         problems.push(PlanProblem::NothingRegistered);
     }
-    let mut names: BTreeMap<String, &'static Scenario> = BTreeMap::new();
-    let mut matrices = Vec::new();
+    let mut names = ScenarioNames::with_room_for(scenarios.len());
+    let mut matrices = Vec::with_capacity(scenarios.len());
     let mut not_expanded = 0;
     for scenario in scenarios.iter().copied() {
         let name = scenario.full_name(suite_crate);
-        if let Some(first) = names.get(&name) {
+        if let Some(first) = names.add(&name, scenario) {
             problems.push(PlanProblem::DuplicateName {
                 name,
                 first: format!("{}:{}", first.file, first.line),
@@ -85,15 +86,14 @@ pub fn prepare(
             });
             continue;
         }
-        if selection.may_choose(&name) {
-            match Matrix::expand(scenario, suite_crate, environment) {
-                Ok(matrix) => matrices.push(matrix),
-                Err(error) => problems.push(PlanProblem::Matrix(error)),
-            }
-        } else {
+        if !selection.may_choose(&name) {
             not_expanded += 1;
+            continue;
         }
-        names.insert(name, scenario);
+        match Matrix::expand_named(name, scenario, environment) {
+            Ok(matrix) => matrices.push(matrix),
+            Err(error) => problems.push(PlanProblem::Matrix(error)),
+        }
     }
     if !problems.is_empty() {
         return Err(PlanError { problems });
@@ -104,7 +104,11 @@ pub fn prepare(
     Ok(plan)
 }
 
-fn warn(plan: &mut Plan, selection: &Selection, scenarios: &BTreeMap<String, &'static Scenario>) {
+fn warn(plan: &mut Plan, selection: &Selection, names: &ScenarioNames) {
+    if selection.tags.is_empty() && selection.skip_tags.is_empty() && !selection.exact {
+        return;
+    }
+    let scenarios = names.sorted();
     let all_tags = || scenarios.values().flat_map(|scenario| scenario.options.tags);
     for (option, tags) in [("--tag", &selection.tags), ("--skip-tag", &selection.skip_tags)] {
         for tag in tags {
@@ -116,7 +120,7 @@ fn warn(plan: &mut Plan, selection: &Selection, scenarios: &BTreeMap<String, &'s
         }
     }
     for filter in selection.filters.iter().filter(|_| selection.exact) {
-        if let Some(warning) = not_found(&case_filter(filter), &plan.matrices, scenarios) {
+        if let Some(warning) = not_found(&case_filter(filter), &plan.matrices, &scenarios) {
             plan.warnings.push(warning);
             plan.not_found = true;
         }
@@ -127,7 +131,7 @@ fn warn(plan: &mut Plan, selection: &Selection, scenarios: &BTreeMap<String, &'s
 fn not_found(
     filter: &str,
     matrices: &[Matrix],
-    scenarios: &BTreeMap<String, &'static Scenario>,
+    scenarios: &BTreeMap<&str, &'static Scenario>,
 ) -> Option<String> {
     let base = &filter[..filter.find('[').unwrap_or(filter.len())];
     if scenarios.contains_key(filter) {
@@ -135,10 +139,10 @@ fn not_found(
     }
     let Some(matrix) = matrices.iter().find(|matrix| matrix.name == base) else {
         let same_ending = || {
-            let mut names = scenarios.keys().map(String::as_str);
+            let mut names = scenarios.keys().copied();
             names.find(|name| name.rsplit("::").next() == base.rsplit("::").next())
         };
-        let near = near_miss(base, scenarios.keys().map(String::as_str)).or_else(same_ending);
+        let near = near_miss(base, scenarios.keys().copied()).or_else(same_ending);
         let near = near.map(|near| format!("; did you mean `{near}`?"));
         let near = near.unwrap_or_else(|| "; `--list` tells all names".to_owned());
         return Some(format!("no scenario is called `{base}`{near}"));

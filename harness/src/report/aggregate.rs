@@ -12,14 +12,15 @@
 //! assert_eq!(aggregate.totals().failed(), 0);
 //! ```
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::event::CaseFinished;
 use crate::outcome::Outcome;
 use crate::report::case::{Case, CaseReport, Detail, NAME_MARK, Place, axes_of_name};
+use crate::report::index::{self, Index, Interner};
 use crate::report::plan::Plan;
-use crate::report::totals::Totals;
+use crate::report::totals::{Status, Totals};
 
 /// What passing cases wrote is kept up to this much in total, in bytes; the events file has all of it.
 pub const PASSING_OUTPUT_BYTES_MAX: usize = 16 << 20;
@@ -28,8 +29,8 @@ pub const PASSING_OUTPUT_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub struct Aggregate {
     cases: Vec<CaseReport>,
-    /// Hash of a name to its place in `cases`; the next hash where two names share one.
-    index: HashMap<u64, u32>,
+    /// The names of `cases`.
+    index: Index,
     /// The order of reports, once the plan is known to be complete.
     order: Option<Vec<u32>>,
     places: Interner<Place>,
@@ -39,6 +40,24 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
+    /// Makes room for so many cases more.
+    pub(super) fn reserve(&mut self, cases: u64) {
+        // More than this is not worth having before it is needed.
+        let cases = cases.min(1 << 16) as usize;
+        self.cases.reserve(cases);
+        self.index.reserve(cases);
+    }
+
+    /// Whether a case has a verdict, and was not skipped each time.
+    pub(crate) fn has_run(&self, name: &str) -> bool {
+        self.find(name).is_ok_and(|at| {
+            !matches!(
+                self.cases[at as usize].status(),
+                Status::Pending | Status::Skipped
+            )
+        })
+    }
+
     /// Takes one verdict in. Iterations of a case become one report: the worst verdict is told, durations
     /// are summed. A verdict replaces an interruption of the same case.
     pub fn add(&mut self, finished: &CaseFinished) {
@@ -67,17 +86,17 @@ impl Aggregate {
             let at = match self.find(&case.name) {
                 Ok(at) => at,
                 Err(hash) => {
-                    let place = self.places.intern(Place {
-                        module: case.module.to_owned(),
-                        file: case.file.to_owned(),
+                    let place = self.place(case.line, (case.module, case.file), &[], || Place {
+                        module: case.module.to_owned().into(),
+                        file: case.file.to_owned().into(),
                         line: case.line,
                         tags: Vec::new(),
                     });
                     let report = CaseReport {
                         seed: case.root_seed.derive(&case.name),
-                        name: case.name.into(),
                         place,
-                        command: self.commands.intern(String::new()),
+                        command: self.command("", &case.name),
+                        name: case.name.into(),
                         root_seed: case.root_seed,
                         started_unix_ms: case.started_unix_ms,
                         duration_us: 0,
@@ -105,28 +124,43 @@ impl Aggregate {
 
     /// Every case once: in the plan's order after [`Aggregate::settle`], else in order of arrival.
     pub fn cases(&self) -> impl Iterator<Item = Case<'_>> {
-        (0..self.cases.len()).map(|at| {
-            let at = self.order.as_ref().map_or(at, |order| order[at] as usize);
+        self.range(0..self.cases.len())
+    }
+
+    /// How many cases there are.
+    pub(super) fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Some of [`Aggregate::cases`], by their places there.
+    pub(super) fn range(&self, range: Range<usize>) -> impl Iterator<Item = Case<'_>> {
+        range.map(|at| {
+            let report = self.report(at);
             Case {
-                report: &self.cases[at],
-                place: self.places.get(self.cases[at].place),
-                command: self.commands.get(self.cases[at].command),
+                report,
+                place: self.places.get(report.place),
+                command: self.commands.get(report.command),
             }
         })
     }
 
+    /// How many bytes are kept of what the case at this place wrote.
+    pub(super) fn output_bytes(&self, at: usize) -> usize {
+        self.report(at).detail.as_ref().map_or(0, |detail| {
+            let earlier = detail.earlier.iter().map(|attempt| attempt.output.len());
+            detail.output.len() + earlier.sum::<usize>()
+        })
+    }
+
+    fn report(&self, at: usize) -> &CaseReport {
+        let at = self.order.as_ref().map_or(at, |order| order[at] as usize);
+        &self.cases[at]
+    }
+
     /// The place of a name, or where the index would point to it.
     fn find(&self, name: &str) -> Result<u32, u64> {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        let mut hash = hasher.finish();
-        while let Some(&at) = self.index.get(&hash) {
-            if *self.cases[at as usize].name == *name {
-                return Ok(at);
-            }
-            hash = hash.wrapping_add(1);
-        }
-        Err(hash)
+        let is = |at: u32| *self.cases[at as usize].name == *name;
+        self.index.find(index::hash(name), is)
     }
 
     fn push(&mut self, hash: u64, report: CaseReport) -> u32 {
@@ -139,24 +173,43 @@ impl Aggregate {
         at
     }
 
+    /// The number of what the cases of a scenario share, which `make` makes where it is new.
+    fn place(
+        &mut self,
+        line: u32,
+        (module, file): (&str, &str),
+        tags: &[Cow<'static, str>],
+        make: impl FnOnce() -> Place,
+    ) -> u32 {
+        self.places.intern(
+            || index::mixed(index::hash(module), u64::from(line)),
+            |place| place.line == line && place.module == module && place.file == file && place.tags == tags,
+            make,
+        )
+    }
+
+    /// The number of a command without the case's name in it.
+    fn command(&mut self, reproduce: &str, case: &str) -> u32 {
+        let shared = match reproduce {
+            "" => Cow::Borrowed(""),
+            command => Cow::Owned(command.replacen(case, NAME_MARK, 1)),
+        };
+        self.commands.intern(
+            || index::hash(&shared),
+            |command| **command == *shared,
+            || shared.to_string(),
+        )
+    }
+
     fn compact(&mut self, finished: &CaseFinished) -> CaseReport {
-        let place = self.places.intern_by(
-            |place| {
-                place.line == finished.line
-                    && place.module == finished.module
-                    && place.file == finished.file
-                    && place.tags == finished.tags
-            },
-            || Place {
-                module: finished.module.clone(),
-                file: finished.file.clone(),
-                line: finished.line,
-                tags: finished.tags.clone(),
-            },
-        );
-        let command = self
-            .commands
-            .intern(finished.reproduce.replacen(&finished.case, NAME_MARK, 1));
+        let named = (&*finished.module, &*finished.file);
+        let place = self.place(finished.line, named, &finished.tags, || Place {
+            module: finished.module.clone(),
+            file: finished.file.clone(),
+            line: finished.line,
+            tags: finished.tags.clone(),
+        });
+        let command = self.command(&finished.reproduce, &finished.case);
         let told = axes_of_name(&finished.case);
         let same = told.len() == finished.axes.len()
             && told
@@ -196,47 +249,6 @@ impl Aggregate {
                 })
             }),
         }
-    }
-}
-
-/// Values kept once, with a number each.
-#[derive(Debug)]
-struct Interner<T> {
-    values: Vec<T>,
-    numbers: HashMap<T, u32>,
-    last: u32,
-}
-
-impl<T> Default for Interner<T> {
-    fn default() -> Self {
-        Self {
-            values: Vec::new(),
-            numbers: HashMap::new(),
-            last: 0,
-        }
-    }
-}
-
-impl<T: Clone + Eq + Hash> Interner<T> {
-    fn intern(&mut self, value: T) -> u32 {
-        let next = self.values.len() as u32;
-        self.last = *self.numbers.entry(value).or_insert_with_key(|value| {
-            self.values.push(value.clone());
-            next
-        });
-        self.last
-    }
-
-    /// As `intern`; makes the value only where the last one was another.
-    fn intern_by(&mut self, same: impl FnOnce(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
-        match self.values.get(self.last as usize) {
-            Some(value) if same(value) => self.last,
-            _ => self.intern(make()),
-        }
-    }
-
-    fn get(&self, number: u32) -> &T {
-        &self.values[number as usize]
     }
 }
 

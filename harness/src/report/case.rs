@@ -32,7 +32,7 @@ pub(super) struct CaseReport {
 pub(super) struct Detail {
     pub(super) outcome: Outcome,
     /// Where they are not those of the name.
-    pub(super) axes: Option<Vec<(String, String)>>,
+    pub(super) axes: Option<Vec<(Cow<'static, str>, String)>>,
     pub(super) earlier: Vec<Attempt>,
     pub(super) output: String,
     pub(super) output_bytes: u64,
@@ -41,12 +41,12 @@ pub(super) struct Detail {
 }
 
 /// What the cases of a scenario share.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub(super) struct Place {
-    pub(super) module: String,
-    pub(super) file: String,
+    pub(super) module: Cow<'static, str>,
+    pub(super) file: Cow<'static, str>,
     pub(super) line: u32,
-    pub(super) tags: Vec<String>,
+    pub(super) tags: Vec<Cow<'static, str>>,
 }
 
 impl CaseReport {
@@ -133,7 +133,7 @@ impl<'a> Case<'a> {
     }
 
     /// Labels of the scenario.
-    pub fn tags(&self) -> &'a [String] {
+    pub fn tags(&self) -> &'a [Cow<'static, str>] {
         &self.place.tags
     }
 
@@ -249,7 +249,7 @@ impl<'a> Case<'a> {
 
     /// The command that runs it again; empty where there is none.
     pub fn reproduce(&self) -> Cow<'a, str> {
-        if self.command.contains(NAME_MARK) {
+        if !self.command.is_empty() && self.command.contains(NAME_MARK) {
             Cow::Owned(self.command.replacen(NAME_MARK, self.name(), 1))
         } else {
             Cow::Borrowed(self.command)
@@ -258,11 +258,11 @@ impl<'a> Case<'a> {
 
     /// The report as one event, iterations taken together.
     pub fn to_finished(&self) -> CaseFinished {
-        let own = |(axis, label): (&str, &str)| (axis.to_owned(), label.to_owned());
+        let own = |(axis, label): (&str, &str)| (axis.to_owned().into(), label.to_owned());
         CaseFinished {
             case: self.name().into(),
-            module: self.module().into(),
-            file: self.file().into(),
+            module: self.place.module.clone(),
+            file: self.place.file.clone(),
             line: self.line(),
             iteration: 0,
             outcome: self.outcome().into_owned(),

@@ -31,6 +31,8 @@ fn libtest(folder: &Path, arguments: &[&str]) -> String {
     command
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUST_BACKTRACE", "0")
+        // It has no colors where it does not know the terminal, such as where there is none.
+        .env("TERM", "xterm")
         .args(arguments);
     command
         .env_remove("RUST_TEST_SHUFFLE")

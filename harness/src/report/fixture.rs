@@ -37,6 +37,7 @@ pub(crate) fn finished() -> RunFinished {
         duration_us: 12_345_678,
         concurrency_max: 8,
         interrupted: None,
+        last_failed_entered: false,
     }
 }
 
@@ -53,7 +54,9 @@ pub(crate) fn case(name: &str, outcome: Outcome) -> CaseFinished {
         iteration: 0,
         seed: Seed(42).derive(name),
         root_seed: Seed(42),
-        axes: axes.map(|(axis, label)| (axis.into(), label.into())).collect(),
+        axes: axes
+            .map(|(axis, label)| (axis.to_owned().into(), label.into()))
+            .collect(),
         tags: vec!["slow".into()],
         started_unix_ms: START_MS + 1000,
         duration_us: 1_234_567,

@@ -3,18 +3,26 @@
 //! The page is a frame, its style, its script and the suites as JSON; the script makes rows as they come
 //! into view, so that a hundred thousand cases stay usable. Text gets into the page as JSON in which `<` is
 //! escaped, and from there as text nodes: nothing a case wrote or is called is ever read as markup.
+//!
+//! It is written as it is made, but for the rows, which come after what only they tell: the scenarios.
 
-use std::collections::HashMap;
+mod detail;
+mod pieces;
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::outcome::Outcome;
 use crate::report::case::Case;
-use crate::report::file::relative;
+use crate::report::index::{self, Interner};
+use crate::report::json_bytes::{escaped, push_array, push_number, push_string, put};
 use crate::report::junit::arguments;
 use crate::report::suite::Suite;
 use crate::report::totals::Status;
+use detail::detail;
+use pieces::Pieces;
 
 /// The output of passing cases goes into the page up to this much, in bytes.
 const PASSING_OUTPUT_BYTES_MAX: usize = 4 << 20;
@@ -31,13 +39,25 @@ const STATUSES: [Status; 8] = [
     Status::Skipped,
 ];
 
-#[derive(Default, Serialize)]
+/// The suites as they get into the page. There may be a hundred thousand cases, so rows are JSON at once.
+#[derive(Default)]
 struct Page<'a> {
     title: String,
     suites: Vec<SuiteFacts<'a>>,
     scenarios: Vec<Scenario<'a>>,
-    cases: Vec<Row<'a>>,
-    details: Vec<Detail>,
+    /// Arrays, separated by commas: objects would name each field a hundred thousand times. Scenario, cell,
+    /// status, duration, and where there is one the detail.
+    ///
+    /// In pieces of whole rows, so that they need not be moved about as they become more.
+    rows: Vec<Vec<u8>>,
+    details: Vec<Detailed<'a>>,
+}
+
+/// A case of which more is told than its row.
+struct Detailed<'a> {
+    case: Case<'a>,
+    axes_in_name: bool,
+    with_output: bool,
 }
 
 #[derive(Serialize)]
@@ -54,80 +74,34 @@ struct SuiteFacts<'a> {
     interrupted: Option<&'a str>,
 }
 
-#[derive(Serialize)]
 struct Scenario<'a> {
     name: &'a str,
     file: &'a str,
     line: u32,
-    tags: &'a [String],
-    axes: Vec<(&'a str, Vec<&'a str>)>,
-    #[serde(skip)]
-    labels: Vec<HashMap<&'a str, usize>>,
+    tags: &'a [Cow<'static, str>],
+    axes: Vec<Axis<'a>>,
 }
 
-/// A case as an array: objects would name each field a hundred thousand times.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Row<'a> {
-    Plain(usize, Cell<'a>, usize, u64),
-    Detailed(usize, Cell<'a>, usize, u64, usize),
+struct Axis<'a> {
+    name: &'a str,
+    labels: Interner<&'a str>,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Cell<'a> {
-    /// The index of each axis' label.
-    Labels(Vec<usize>),
-    /// What follows the scenario in a name that is not made of axes.
-    Rest(&'a str),
-}
-
-#[derive(Default, Serialize)]
-struct Detail {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    class: Option<&'static str>,
-    message: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    details: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    earlier: Vec<Earlier>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    output: String,
-    /// What it wrote in all, where that is more than `output`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    seed: String,
-    root: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runs: Option<u32>,
-    /// Where the name does not tell them.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    axes: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reproduce: String,
-    /// Text and link.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    artifacts: Option<(String, String)>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    attachments: Vec<(String, String)>,
-}
-
-#[derive(Serialize)]
-struct Earlier {
-    class: &'static str,
-    text: String,
-    output: String,
-}
-
-/// Renders the suites. `folder` is where the page is going to be: links to what was kept are relative to it.
-pub fn render(suites: &[Suite], folder: &Path) -> Vec<u8> {
+/// Renders the suites until `take` breaks. `folder` is where the page is going to be: links to what was kept are
+/// relative to it.
+pub(super) fn render(
+    suites: &[Suite],
+    folder: &Path,
+    mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     let mut page = Page::default();
     let mut output_left = PASSING_OUTPUT_BYTES_MAX;
     for suite in suites {
         page.suites.push(facts(suite));
-        let mut known = HashMap::new();
+        let mut known = Interner::default();
+        let before = page.scenarios.len();
         for case in suite.cases.cases() {
-            page.push(&mut known, &case, folder, &mut output_left);
+            page.push(&mut known, before, &case, &mut output_left);
         }
     }
     let names: Vec<_> = suites
@@ -138,23 +112,21 @@ pub fn render(suites: &[Suite], folder: &Path) -> Vec<u8> {
         [name] => name.clone(),
         names => format!("{} suites", names.len()),
     };
-    // Only strings hold `<`, and in JSON's strings the escape means the same.
-    let json = serde_json::to_string(&page)
-        .unwrap_or_else(|_| "{}".into())
-        .replace('<', "\\u003c");
     let title = page.title.replace('&', "&amp;").replace('<', "&lt;");
     let (style, script) = (
         include_str!("assets/report.css"),
         include_str!("assets/report.js"),
     );
-    format!(
+    let before = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n{style}</style>\n</head>\n<body>\n\
          <main><noscript>This report is made by JavaScript; junit.xml and events.jsonl beside it tell the same.</noscript></main>\n\
-         <script type=\"application/json\" id=\"data\">{json}</script>\n<script>\n{script}</script>\n</body>\n</html>\n"
-    )
-    .into_bytes()
+         <script type=\"application/json\" id=\"data\">"
+    );
+    take(before.as_bytes())?;
+    page.write(folder, Pieces::new(&mut take))?;
+    take(format!("</script>\n<script>\n{script}</script>\n</body>\n</html>\n").as_bytes())
 }
 
 fn facts(suite: &Suite) -> SuiteFacts<'_> {
@@ -193,146 +165,152 @@ fn facts(suite: &Suite) -> SuiteFacts<'_> {
 }
 
 impl<'a> Page<'a> {
+    /// `known` are the scenarios of the case's suite, whose numbers come after `before` others.
     fn push(
         &mut self,
-        known: &mut HashMap<(&'a str, &'a str, u32), usize>,
+        known: &mut Interner<(&'a str, &'a str, u32)>,
+        before: usize,
         case: &Case<'a>,
-        folder: &Path,
         output_left: &mut usize,
     ) {
         let name = case.name();
         let scenario = name.find('[').map_or(name, |at| &name[..at]);
         let axes = case.axes();
-        let at = *known
-            .entry((scenario, case.file(), case.line()))
-            .or_insert_with(|| {
-                self.scenarios.push(Scenario {
-                    name: scenario,
-                    file: case.file(),
-                    line: case.line(),
-                    tags: case.tags(),
-                    axes: axes.iter().map(|(axis, _)| (*axis, Vec::new())).collect(),
-                    labels: vec![HashMap::new(); axes.len()],
-                });
-                self.scenarios.len() - 1
-            });
-        let (cell, in_name) = self.scenarios[at].cell(name, &axes);
+        let key = (scenario, case.file(), case.line());
+        let at = before + known.intern(|| index::hash(scenario), |known| *known == key, || key) as usize;
+        if at == self.scenarios.len() {
+            self.scenarios.push(Scenario::new(scenario, case, &axes));
+        }
+        let row = pieces::last(&mut self.rows);
+        put(row, &format!("[{at},"));
+        let axes_in_name = self.scenarios[at].push_cell(row, name, &axes);
         let status = case.status();
         let number = STATUSES.iter().position(|&known| known == status).unwrap_or(0);
+        put(row, &format!(",{number},{}", case.duration_us()));
         let is_passed = status == Status::Passed;
         let has_output = !case.output().is_empty() && case.output().len() <= *output_left;
-        if is_passed && in_name && !has_output {
-            self.cases.push(Row::Plain(at, cell, number, case.duration_us()));
-            return;
+        if !is_passed || !axes_in_name || has_output {
+            if is_passed {
+                *output_left -= if has_output { case.output().len() } else { 0 };
+            }
+            put(row, ",");
+            push_number(row, self.details.len() as u64);
+            self.details.push(Detailed {
+                case: *case,
+                axes_in_name,
+                with_output: !is_passed || has_output,
+            });
         }
-        if is_passed {
-            *output_left -= if has_output { case.output().len() } else { 0 };
-        }
-        let mut detail = detail(case, folder, in_name);
-        if is_passed && !has_output {
-            detail.output.clear();
-        }
-        self.cases.push(Row::Detailed(
-            at,
-            cell,
-            number,
-            case.duration_us(),
-            self.details.len(),
-        ));
-        self.details.push(detail);
+        put(row, "]");
     }
+
+    /// Writes the page as an object.
+    fn write(
+        self,
+        folder: &Path,
+        mut pieces: Pieces<impl FnMut(&[u8]) -> ControlFlow<()>>,
+    ) -> ControlFlow<()> {
+        pieces.push(|json| {
+            put(json, "{\"title\":");
+            push_string(json, &self.title);
+            put(json, ",\"suites\":");
+            push_value(json, &self.suites);
+            put(json, ",\"scenarios\":[");
+        })?;
+        pieces.push_each(&self.scenarios, |json, scenario| scenario.push(json))?;
+        pieces.push(|json| put(json, "],\"cases\":["))?;
+        pieces.put_all(self.rows)?;
+        pieces.push(|json| put(json, "],\"details\":["))?;
+        pieces.push_each(&self.details, |json, detailed| {
+            let Detailed {
+                case,
+                axes_in_name,
+                with_output,
+            } = detailed;
+            push_value(json, &detail(case, folder, *axes_in_name, *with_output));
+        })?;
+        pieces.push(|json| put(json, "]}"))?;
+        pieces.flush()
+    }
+}
+
+/// Appends what cannot fail to be JSON: texts, numbers and what is made of them.
+fn push_value(json: &mut Vec<u8>, value: &impl Serialize) {
+    // Memory cannot fail.
+    let _ = serde_json::to_writer(json, value);
 }
 
 impl<'a> Scenario<'a> {
-    /// The case's cell, and whether its name tells its axes.
-    fn cell(&mut self, name: &'a str, axes: &[(&'a str, &'a str)]) -> (Cell<'a>, bool) {
-        let cell = axes.iter().map(|(axis, label)| format!("{axis}={label}"));
-        let cell = cell.collect::<Vec<_>>().join(",");
-        let rest = &name[self.name.len()..];
-        let told = if axes.is_empty() {
-            rest.is_empty()
-        } else {
-            rest == format!("[{cell}]")
+    /// The scenario of a case that is its first.
+    fn new(name: &'a str, case: &Case<'a>, axes: &[(&'a str, &'a str)]) -> Self {
+        let axis = |&(name, _): &(&'a str, _)| Axis {
+            name,
+            labels: Interner::default(),
         };
-        let same = axes.len() == self.axes.len() && axes.iter().zip(&self.axes).all(|(a, b)| a.0 == b.0);
+        Self {
+            name,
+            file: case.file(),
+            line: case.line(),
+            tags: case.tags(),
+            axes: axes.iter().map(axis).collect(),
+        }
+    }
+
+    /// Appends a case's cell: the index of each axis' label, or what follows the scenario in a name that is not
+    /// made of axes. Returns whether the name tells the axes.
+    fn push_cell(&mut self, out: &mut Vec<u8>, name: &str, axes: &[(&'a str, &'a str)]) -> bool {
+        let rest = &name[self.name.len()..];
+        let told = is_cell(rest, axes);
+        let same = axes.len() == self.axes.len() && axes.iter().zip(&self.axes).all(|(a, b)| a.0 == b.name);
         if !told || !same {
-            return (Cell::Rest(rest), told);
+            push_string(out, rest);
+            return told;
         }
-        let mut numbers = Vec::with_capacity(axes.len());
-        for ((_, label), (known, (_, labels))) in axes.iter().zip(self.labels.iter_mut().zip(&mut self.axes))
-        {
-            numbers.push(*known.entry(label).or_insert_with(|| {
-                labels.push(label);
-                labels.len() - 1
-            }));
+        put(out, "[");
+        for (at, ((_, label), axis)) in axes.iter().zip(&mut self.axes).enumerate() {
+            if at > 0 {
+                put(out, ",");
+            }
+            let number = axis
+                .labels
+                .intern(|| index::hash(label), |known| known == label, || label);
+            push_number(out, u64::from(number));
         }
-        (Cell::Labels(numbers), true)
+        put(out, "]");
+        true
+    }
+
+    /// Appends it as an object.
+    fn push(&self, json: &mut Vec<u8>) {
+        let begin = format!(
+            "{{\"name\":\"{}\",\"file\":\"{}\",\"line\":{},\"tags\":",
+            escaped(self.name),
+            escaped(self.file),
+            self.line
+        );
+        put(json, &begin);
+        push_array(json, self.tags, |json, tag| push_string(json, tag));
+        put(json, ",\"axes\":");
+        push_array(json, &self.axes, |json, axis| {
+            put(json, "[");
+            push_string(json, axis.name);
+            put(json, ",");
+            push_array(json, axis.labels.values(), |json, label| push_string(json, label));
+            put(json, "]");
+        });
+        put(json, "}");
     }
 }
 
-fn detail(case: &Case<'_>, folder: &Path, axes_in_name: bool) -> Detail {
-    let outcome = case.outcome();
-    let axes = if axes_in_name { Vec::new() } else { case.axes() };
-    let mut detail = Detail {
-        class: outcome.problem().map(|problem| problem.class.name()),
-        message: outcome
-            .problem()
-            .map_or(String::new(), |problem| problem.message.clone()),
-        details: outcome
-            .problem()
-            .map_or(String::new(), |problem| problem.details.clone()),
-        output: case.output().into(),
-        bytes: (case.output_bytes() > case.output().len() as u64).then(|| case.output_bytes()),
-        seed: case.seed().to_string(),
-        root: case.root_seed().to_string(),
-        runs: (case.runs() > 1).then(|| case.runs()),
-        axes: axes
-            .iter()
-            .map(|(axis, label)| format!("{axis}={label}"))
-            .collect::<Vec<_>>()
-            .join(", "),
-        reproduce: case.reproduce().into_owned(),
-        ..Detail::default()
-    };
-    match &*outcome {
-        Outcome::Skipped { reason } | Outcome::Unknown { reason } => {
-            let (first, rest) = reason.split_once('\n').unwrap_or((reason, ""));
-            (detail.message, detail.details) = (first.into(), rest.into());
-        }
-        Outcome::KnownFailure { because, problem } => {
-            (detail.class, detail.message) = (None, because.clone());
-            detail.details = format!("{}: {problem}", problem.class.name());
-        }
-        _ => {}
-    }
-    detail
-        .earlier
-        .extend(case.earlier().iter().map(|attempt| Earlier {
-            class: attempt.problem.class.name(),
-            text: attempt.problem.to_string(),
-            output: attempt.output.clone(),
-        }));
-    if let Some(kept) = case.artifacts() {
-        let kept = relative(Path::new(kept), folder);
-        detail.artifacts = Some((format!("{}/", kept.display()), link(&kept)));
-        let files = case.attachments().iter();
-        detail.attachments = files.map(|file| (file.clone(), link(&kept.join(file)))).collect();
-    }
-    detail
-}
-
-/// A path as a link: what has a meaning in links is escaped, and a first part with a colon is no scheme.
-fn link(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let mut link = String::from(if path.is_absolute() { "file://" } else { "./" });
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            link.push(char::from(byte));
-        } else {
-            link.push_str(&format!("%{byte:02X}"));
+/// Whether what follows the scenario in a name is `[axis=label,..]`, or nothing where there are no axes.
+fn is_cell(rest: &str, axes: &[(&str, &str)]) -> bool {
+    let mut rest = Some(rest);
+    for (at, (axis, label)) in axes.iter().enumerate() {
+        for part in [if at == 0 { "[" } else { "," }, axis, "=", label] {
+            rest = rest.and_then(|rest| rest.strip_prefix(part));
         }
     }
-    link
+    rest == Some(if axes.is_empty() { "" } else { "]" })
 }
 
 #[cfg(test)]

@@ -1,8 +1,19 @@
 use super::*;
+use crate::outcome::Outcome;
 use crate::report::fixture;
 
+fn rendered(suites: &[Suite]) -> Vec<u8> {
+    let mut html = Vec::new();
+    let flow = render(suites, Path::new("/t/robust/mqtt-suite/robust"), |piece| {
+        html.extend_from_slice(piece);
+        ControlFlow::Continue(())
+    });
+    assert!(flow.is_continue());
+    html
+}
+
 fn page(suite: Suite) -> (String, serde_json::Value) {
-    let html = String::from_utf8(render(&[suite], Path::new("/t/robust/mqtt-suite/robust"))).unwrap();
+    let html = String::from_utf8(rendered(&[suite])).unwrap();
     let (_, rest) = html.split_once("id=\"data\">").unwrap();
     let (json, _) = rest.split_once("</script>").unwrap();
     let json = serde_json::from_str(json).unwrap();

@@ -1,7 +1,13 @@
 use std::collections::BTreeMap;
 
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
 use super::*;
 use crate::report::fixture;
+
+#[path = "junit/hostile_tests.rs"]
+mod hostile_tests;
 
 /// An element as a reader sees it.
 #[derive(Debug, Default, Clone)]
@@ -83,6 +89,21 @@ fn parse(xml: &[u8]) -> Element {
     open.pop().unwrap().children.pop().unwrap()
 }
 
+/// All of it, from several threads.
+fn rendered(suites: &[Suite]) -> Vec<u8> {
+    rendered_in_parts(suites, CASES_MAX, 3)
+}
+
+fn rendered_in_parts(suites: &[Suite], cases_max: usize, threads: usize) -> Vec<u8> {
+    let mut xml = Vec::new();
+    let take = |piece: &[u8]| {
+        xml.extend_from_slice(piece);
+        ControlFlow::Continue(())
+    };
+    render_in_parts(suites, cases_max, threads, take).unwrap();
+    xml
+}
+
 fn suite() -> Suite {
     let mut suite = Suite::new(fixture::started(&[(0, 6)]));
     fixture::nasty_cases()
@@ -95,7 +116,7 @@ fn suite() -> Suite {
 
 #[test]
 fn a_nasty_recording_is_read_back_as_it_was() {
-    let xml = render(&[suite()]).unwrap();
+    let xml = rendered(&[suite()]);
     if let Some(path) = std::env::var_os("ROBUST_TEST_KEEP_JUNIT") {
         std::fs::write(path, &xml).unwrap();
     }
@@ -198,14 +219,14 @@ fn a_nasty_recording_is_read_back_as_it_was() {
 fn empty_suites_and_no_suite_at_all_are_reports_too() {
     let mut started = fixture::started(&[]);
     started.hostname.clear();
-    let xml = render(&[Suite::new(started)]).unwrap();
+    let xml = rendered(&[Suite::new(started)]);
     let root = parse(&xml);
     assert_eq!(
         root.child("testsuite").child("properties").children[0].get("value"),
         "mqtt-suite"
     );
     assert_eq!(root.child("testsuite").get("tests"), "0");
-    assert_eq!(parse(&render(&[]).unwrap()).get("tests"), "0");
+    assert_eq!(parse(&rendered(&[])).get("tests"), "0");
 }
 
 #[test]
@@ -216,7 +237,7 @@ fn a_case_that_ran_often_is_one_testcase() {
     case.outcome = Outcome::Passed;
     case.iteration = 1;
     suite.cases.add(&case);
-    let root = parse(&render(&[suite]).unwrap());
+    let root = parse(&rendered(&[suite]));
     let cases = root.child("testsuite").all("testcase");
     assert_eq!(cases.len(), 1);
     assert!(
@@ -226,4 +247,74 @@ fn a_case_that_ran_often_is_one_testcase() {
             .starts_with("failed in 1 of 2 runs: lost")
     );
     assert_eq!(cases[0].get("time"), "2.469");
+}
+
+#[test]
+fn parts_make_the_same_as_the_whole() {
+    let large = || {
+        let count = 1000;
+        let mut started = fixture::started(&[(0, count)]);
+        started.planned[0].axes[0].1 = (0..count.div_ceil(3)).map(|n| n.to_string()).collect();
+        let mut large = Suite::new(started);
+        fixture::nasty_cases()
+            .iter()
+            .for_each(|case| large.cases.add(case));
+        large.cases.settle(&large.plan);
+        large
+    };
+    let empty = || Suite::new(fixture::started(&[]));
+    let suites = [
+        empty(),
+        suite(),
+        large(),
+        empty(),
+        empty(),
+        large(),
+        suite(),
+        empty(),
+    ];
+    let whole = rendered_in_parts(&suites, usize::MAX, 1);
+    assert_eq!(parse(&whole).children[2].all("testcase").len(), 1007);
+    for (cases_max, threads) in [
+        (usize::MAX, 4),
+        (1, 1),
+        (1, 3),
+        (7, 2),
+        (CASES_MAX, 1),
+        (CASES_MAX, 4),
+    ] {
+        assert!(
+            rendered_in_parts(&suites, cases_max, threads) == whole,
+            "{cases_max} cases a part on {threads} threads"
+        );
+    }
+}
+
+#[test]
+fn much_output_makes_small_parts() {
+    let mut suite = Suite::new(fixture::started(&[]));
+    for number in 0..10 {
+        let mut case = fixture::nasty_cases().swap_remove(2);
+        case.case = format!("robust::kills::loud_{number}");
+        case.output = "x".repeat(parts::OUTPUT_BYTES_MAX / 2);
+        suite.cases.add(&case);
+    }
+    let suites = [suite];
+    assert_eq!(Parts::new(&suites, CASES_MAX).count(), 4);
+}
+
+#[test]
+fn nothing_is_made_that_nobody_takes() {
+    for threads in [1, 3] {
+        let (mut left, suites) = (3, [suite(), suite()]);
+        let take = |_: &[u8]| {
+            left -= 1;
+            match left {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        };
+        render_in_parts(&suites, 1, threads, take).unwrap();
+        assert_eq!(left, 0);
+    }
 }

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::event::Event;
+use crate::report::line;
 
 /// The events of a run could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +126,7 @@ impl EventLog {
         let written = events
             .iter()
             .try_for_each(|event| {
-                serde_json::to_writer(&mut self.buffer, event)?;
+                line::push(&mut self.buffer, event)?;
                 self.buffer.push(b'\n');
                 Ok(())
             })

@@ -2,17 +2,16 @@
 //!
 //! Ranges of cells stay ranges until somebody asks for the names, so a plan of a million cases is small.
 
-use std::collections::HashMap;
-
 use crate::event::{Planned, RunStarted};
+use crate::report::index::{self, Index};
 use crate::seed::Seed;
 
 /// The union of what runs of one suite planned.
 #[derive(Debug, Default)]
 pub struct Plan {
     scenarios: Vec<Scenario>,
-    /// Scenario to its places in `scenarios`: more than one when runs disagree about the axes.
-    by_name: HashMap<String, Vec<usize>>,
+    /// The names of `scenarios`: one has several places when runs disagree about the axes.
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -54,23 +53,25 @@ impl Plan {
         for mut planned in std::mem::take(&mut run.planned) {
             let cells = std::mem::take(&mut planned.cells);
             let size = size(&planned);
-            let places = self.by_name.entry(planned.scenario.clone()).or_default();
-            let known = places
-                .iter()
-                .copied()
-                .find(|&at| self.scenarios[at].planned.axes == planned.axes);
-            let at = known.unwrap_or_else(|| {
-                places.push(self.scenarios.len());
+            let is = |at: u32| {
+                let known = &self.scenarios[at as usize].planned;
+                known.scenario == planned.scenario && known.axes == planned.axes
+            };
+            let found = self.index.find(index::hash(&planned.scenario), is);
+            let at = found.unwrap_or_else(|hash| {
+                let at = u32::try_from(self.scenarios.len()).expect("a suite has fewer than 2^32 scenarios");
+                self.index.insert(hash, at);
                 self.scenarios.push(Scenario {
                     planned,
                     cells: Vec::new(),
                 });
-                self.scenarios.len() - 1
+                at
             });
+            let ranges = &mut self.scenarios[at as usize].cells;
             for (start, end) in cells {
                 let end = end.min(size);
                 count += end.saturating_sub(start);
-                self.scenarios[at].cells.push(Range {
+                ranges.push(Range {
                     start,
                     end,
                     root_seed: run.seed,
@@ -111,6 +112,18 @@ impl Plan {
             }
         }
     }
+}
+
+/// The number of planned cases of a run.
+pub(super) fn count(planned: &[Planned]) -> u64 {
+    let cells = |planned: &Planned| {
+        let size = size(planned);
+        let cells = planned.cells.iter();
+        cells
+            .map(|&(start, end)| end.min(size).saturating_sub(start))
+            .sum::<u64>()
+    };
+    planned.iter().map(cells).sum()
 }
 
 /// The number of cells of a scenario's matrix.

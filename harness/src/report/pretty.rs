@@ -33,7 +33,9 @@ impl Format for Pretty {
     }
 
     fn case_finished(&mut self, out: &mut String, case: &CaseFinished) {
-        write(out, format_args!("test {} ... ", case.case));
+        out.push_str("test ");
+        out.push_str(&case.case);
+        out.push_str(" ... ");
         match &case.outcome {
             Outcome::Passed if case.is_flaky() => {
                 let word = format!("ok (flaky: passed on attempt {})", case.earlier.len() + 1);

@@ -1,9 +1,10 @@
 //! The reports of runs that are over, from their events (`--report-from`).
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use crate::report::errors::{Errors, say};
-use crate::report::file::{WriteError, write_atomically};
+use crate::report::file::{Files, WriteError};
 use crate::report::output::{Console, ConsoleOptions};
 use crate::report::recording::{ReadError, read};
 use crate::report::reporter::Finished;
@@ -46,30 +47,65 @@ pub fn rebuild<P: AsRef<Path>>(paths: &[P], options: RebuildOptions) -> Result<F
         }
         console.end(suite, &mut errors);
     }
-    write_junit(&options.junit, &recording.suites, &mut errors);
-    if let Some(path) = &options.html {
-        errors.catch(write_html(path, &recording.suites));
-    }
+    write_both(
+        &options.junit,
+        options.html.as_deref(),
+        &recording.suites,
+        &mut errors,
+    );
     Ok(Finished {
         totals: recording.totals(),
         errors: errors.all,
     })
 }
 
-pub(super) fn write_junit(paths: &[PathBuf], suites: &[Suite], errors: &mut Errors) {
-    if paths.is_empty() {
-        return;
-    }
-    if let Some(xml) = errors.catch(junit::render(suites)) {
-        for path in paths {
-            errors.catch(write_atomically(path, &xml));
-        }
-    }
+/// Writes `junit.xml` on so many threads; one is the calling one.
+pub(super) fn write_junit(paths: &[PathBuf], suites: &[Suite], threads: usize, errors: &mut Errors) {
+    let mut files = Files::create(paths);
+    let rendered = match files.is_empty() {
+        true => Ok(()),
+        false => junit::render(suites, threads, |xml| files.write(xml)),
+    };
+    let written = match errors.catch(rendered) {
+        Some(()) => files.finish(),
+        None => files.abandon(),
+    };
+    written.into_iter().for_each(|error| errors.add(error.into()));
 }
 
-pub(super) fn write_html(path: &Path, suites: &[Suite]) -> Result<(), WriteError> {
+/// Writes `junit.xml` and `report.html`, on all processors.
+pub(super) fn write_both(junit: &[PathBuf], html: Option<&Path>, suites: &[Suite], errors: &mut Errors) {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let Some(path) = html else {
+        return write_junit(junit, suites, threads, errors);
+    };
+    let write_html = || write_html(path, suites);
+    let html_written = std::thread::scope(|scope| {
+        let page = std::thread::Builder::new()
+            .name("html".to_owned())
+            .spawn_scoped(scope, write_html);
+        write_junit(junit, suites, threads, errors);
+        match page {
+            Ok(page) => page
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // No room for a thread.
+            Err(_) => write_html(),
+        }
+    });
+    html_written
+        .into_iter()
+        .for_each(|error| errors.add(error.into()));
+}
+
+fn write_html(path: &Path, suites: &[Suite]) -> Vec<WriteError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     // Links need to know where the page is; without that they are absolute.
     let folder = std::path::absolute(folder).unwrap_or_default();
-    write_atomically(path, &html::render(suites, &folder))
+    let mut files = Files::create(&[path]);
+    if !files.is_empty() {
+        // Where it breaks, there is nothing left to write to.
+        let _ = html::render(suites, &folder, |page| files.write(page));
+    }
+    files.finish()
 }

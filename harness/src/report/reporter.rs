@@ -4,37 +4,21 @@
 //! report that cannot be written costs that report: it is said once on stderr, the run goes on, and
 //! [`Reporter::finish`] returns the errors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::event::{CaseFinished, Event, RunFinished, RunStarted};
+use crate::event::{CaseFinished, Event, RunFinished};
 use crate::report::errors::{Errors, ReportError};
-use crate::report::file::remove;
 use crate::report::log::EventLog;
-use crate::report::output::{Console, ConsoleOptions, TERMINAL_PAUSE};
-use crate::report::rebuild::{write_html, write_junit};
+use crate::report::opening::{Opening, ReporterOptions};
+use crate::report::output::{Console, TERMINAL_PAUSE};
+use crate::report::rebuild::{write_both, write_junit};
 use crate::report::suite::Suite;
 use crate::report::totals::Totals;
 
 /// After how long a running case is told to be slow: libtest's number.
 const SLOW: Duration = Duration::from_secs(60);
-
-/// What a run's reports are.
-pub struct ReporterOptions {
-    /// What is going to run.
-    pub run: RunStarted,
-    /// Cases beside those, which are skipped: libtest's "running N tests" counts them.
-    pub skipped: u64,
-    /// `events.jsonl`.
-    pub events: Option<PathBuf>,
-    /// Every place for a `junit.xml`.
-    pub junit: Vec<PathBuf>,
-    /// `report.html`.
-    pub html: Option<PathBuf>,
-    /// The console.
-    pub console: ConsoleOptions,
-}
 
 /// Something the reporter hears of.
 #[derive(Debug)]
@@ -71,48 +55,45 @@ pub struct Reporter {
     /// Since when a case has been running, and whether it was told to be slow.
     running: HashMap<String, (Instant, bool)>,
     live_shown: Option<Instant>,
+    /// The cases that had a bad verdict, also where another one replaces it.
+    bad: BTreeSet<String>,
     errors: Errors,
 }
 
 impl Reporter {
     /// Opens the events file, writes its first line, and tells on the console what is going to run.
     pub fn new(options: ReporterOptions) -> Self {
-        let mut errors = Errors::default();
-        let log = options.events.and_then(|path| {
-            let mut log = errors.catch(EventLog::create(path))?;
-            errors.catch(log.append(&[Event::RunStarted(options.run.clone())]));
-            Some(log)
-        });
-        // Nothing of an earlier run is to be taken for this one's, should this one be killed.
-        for path in options
-            .junit
-            .iter()
-            .chain(&options.html)
-            .filter(|path| path.is_file())
-        {
-            errors.catch(remove(path));
+        Self::begin(Opening::new(options))
+    }
+
+    /// Writes the first line of the events, and makes ready for verdicts. Takes longer the more is planned.
+    pub(crate) fn begin(opening: Opening) -> Self {
+        let mut errors = opening.errors;
+        let mut log = opening.log;
+        let mut started = opening.run;
+        if let Some(log) = &mut log {
+            let first = [Event::RunStarted(started)];
+            errors.catch(log.append(&first));
+            let [Event::RunStarted(written)] = first else {
+                unreachable!("it was just made");
+            };
+            started = written;
         }
-        let suite = Suite::new(options.run);
-        let total = suite.runs[0].planned;
-        let mut reporter = Self {
-            suite: vec![suite],
+        Self {
+            suite: vec![Suite::new(started)],
             is_settled: false,
-            total,
+            total: opening.total,
             log,
-            junit: options.junit,
-            html: options.html,
-            console: Console::new(options.console),
-            cadence: Cadence::new(total),
+            junit: opening.junit,
+            html: opening.html,
+            console: opening.console,
+            cadence: Cadence::new(opening.total),
             started: now(),
             running: HashMap::new(),
             live_shown: None,
+            bad: BTreeSet::new(),
             errors,
-        };
-        reporter
-            .console
-            .tell(|format, out| format.run_started(out, total + options.skipped));
-        reporter.console.flush(true, &mut reporter.errors);
-        reporter
+        }
     }
 
     /// Takes in what happened, in order. Verdicts are in the events file before anything else is done.
@@ -142,7 +123,12 @@ impl Reporter {
                     let Some(Event::CaseFinished(case)) = verdicts.next() else {
                         continue;
                     };
-                    self.running.remove(&case.case);
+                    if !self.running.is_empty() {
+                        self.running.remove(&case.case);
+                    }
+                    if case.outcome.is_bad() {
+                        self.bad.insert(case.case.clone());
+                    }
                     self.suite[0].cases.add(case);
                     self.console.tell(|format, out| format.case_finished(out, case));
                 }
@@ -192,6 +178,16 @@ impl Reporter {
         self.suite[0].cases.totals()
     }
 
+    /// The cases that had a bad verdict so far.
+    pub(crate) fn bad(&self) -> &BTreeSet<String> {
+        &self.bad
+    }
+
+    /// Whether a case has a verdict so far, and was not skipped each time.
+    pub(crate) fn has_run(&self, case: &str) -> bool {
+        self.suite[0].cases.has_run(case)
+    }
+
     /// Writes every report a last time. Cases without a verdict are told as interrupted.
     pub fn finish(mut self, run: RunFinished) -> Finished {
         if let Some(log) = &mut self.log {
@@ -200,10 +196,7 @@ impl Reporter {
         self.suite[0].runs[0].finished = Some(run);
         self.settle();
         self.console.end(&self.suite[0], &mut self.errors);
-        self.write_junit();
-        if let Some(path) = &self.html {
-            self.errors.catch(write_html(path, &self.suite));
-        }
+        write_both(&self.junit, self.html.as_deref(), &self.suite, &mut self.errors);
         Finished {
             totals: *self.totals(),
             errors: self.errors.all,
@@ -220,7 +213,8 @@ impl Reporter {
     fn write_junit(&mut self) {
         if !self.junit.is_empty() {
             self.settle();
-            write_junit(&self.junit, &self.suite, &mut self.errors);
+            // The other processors are the cases'.
+            write_junit(&self.junit, &self.suite, 1, &mut self.errors);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::outcome::Outcome;
 use crate::report::console::{FormatKind, Style};
-use crate::report::{RebuildOptions, fixture, read, rebuild};
+use crate::report::{ConsoleOptions, RebuildOptions, fixture, read, rebuild};
 
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);

@@ -45,6 +45,8 @@ impl Suite {
     /// Adds a run that has started.
     pub fn push(&mut self, mut started: RunStarted) {
         let planned = self.plan.take(&mut started);
+        self.cases
+            .reserve(planned.saturating_sub(self.cases.totals().cases()));
         self.runs.push(Run {
             started,
             planned,
