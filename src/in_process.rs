@@ -245,6 +245,11 @@ impl InProcess {
         self.exit_now().unwrap_or(Exit::Unknown)
     }
 
+    /// Whether a kill drops it, where it is; others return by themselves when they are killed.
+    pub(crate) fn is_dropped_by_kill(&self) -> bool {
+        !self.kill_is_stop
+    }
+
     /// Asks it to stop.
     pub(crate) fn stop(&self) {
         self.stopping.0.raise();

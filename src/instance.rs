@@ -219,6 +219,17 @@ impl Instance {
         })
     }
 
+    /// The error to raise when it was ended at once, and had ended by itself just before: clients see that sooner
+    /// than this process does.
+    pub(crate) fn death_before_end(&self) -> Option<Death> {
+        let by_itself = match (&self.0.runs, self.exit_now()?) {
+            (Runs::Process(_), Exit::Signaled(number)) => number != Signal::Kill.raw().as_raw(),
+            (Runs::Process(_), exit) => matches!(exit, Exit::Status(_)),
+            (Runs::InProcess(server), exit) => server.is_dropped_by_kill() && exit != Exit::Dropped,
+        };
+        if by_itself { self.death() } else { None }
+    }
+
     /// Ends it at once, and all its processes; also cleans up after one that ended by itself.
     pub(crate) async fn end(&self) -> Result<(), KillError> {
         let survives = |what| KillError::Survives {

@@ -105,6 +105,10 @@ impl Supervisor {
             // On failure it stays in charge: the end of the case tries again.
             instance.end().await?;
             self.is_down();
+            if let Some(death) = instance.death_before_end() {
+                self.state().death.get_or_insert_with(|| death.clone());
+                return Err(death.into());
+            }
             tracing::info!(node = self.place.name(), "killed");
         }
         Ok(())
@@ -184,6 +188,8 @@ impl Supervisor {
         if let Some(instance) = instance {
             death = death.or_else(|| instance.death());
             ended = instance.end().await;
+            // The client may have seen its end before this process could.
+            death = death.or_else(|| instance.death_before_end());
         }
         self.place.release_ports();
         match death {
