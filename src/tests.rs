@@ -2,6 +2,7 @@
 
 mod client;
 mod in_process;
+mod moody;
 mod process;
 
 use std::any::Any;

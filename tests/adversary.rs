@@ -1,12 +1,12 @@
 //! What happens when cases attack the process they run in, the runner, or the cases after them, and when the
 //! place a run takes place in is hostile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use robust_test_tests::{Finished, Planted, Running, Verdict};
+use robust_test_tests::{Finished, Planted, Privilege, Running, Signal, Verdict};
 
 const ADVERSARY: &str = env!("CARGO_BIN_EXE_adversary");
 
@@ -253,7 +253,7 @@ fn the_reaper_is_in_a_session_of_its_own() {
     let (reaper, _) = of(&suite, "--robust-reaper");
     let session = session(reaper);
     assert_eq!(session, reaper);
-    suite.signal("KILL");
+    suite.signal(Signal::KILL);
     suite.finish();
 }
 
@@ -281,10 +281,10 @@ fn a_verdict_that_came_in_time_counts_also_when_the_runner_was_stopped() {
             .any(|(_, line)| line.contains("--robust-worker"))
     });
     std::thread::sleep(Duration::from_millis(100));
-    suite.signal("STOP");
+    suite.signal(Signal::STOP);
     // Longer than the deadline; the case ends meanwhile.
     std::thread::sleep(Duration::from_millis(1500));
-    suite.signal("CONT");
+    suite.signal(Signal::CONT);
     let finished = suite.finish();
     assert_eq!(finished.verdicts()["outlives_a_stopped_runner"].status, "passed");
 }
@@ -334,6 +334,89 @@ fn odd_labels_go_through_every_report_and_back_through_the_reproducing_command()
     }
 }
 
+#[test]
+fn labels_of_ten_kilobytes_are_names_as_any_other() {
+    let listed = own(&["--list", "--format", "terse", "has_a_long_label"]).run();
+    let name = |line: &str| line.strip_suffix(": test").expect("a listed case").to_owned();
+    let listed: BTreeSet<String> = listed.stdout.lines().map(name).collect();
+    assert_eq!(listed.len(), 10);
+    assert!(listed.iter().all(|name| name.len() > 10 << 10));
+
+    let finished = own(&["has_a_long_label"]).run();
+    assert_eq!((finished.code(), finished.stderr.as_str()), (Some(101), ""));
+    let verdicts = finished.verdicts();
+    assert_eq!(verdicts.keys().cloned().collect::<BTreeSet<_>>(), listed);
+    let junit = finished.junit();
+    assert_eq!(junit.len(), 10);
+    let mut folders = BTreeSet::new();
+    for (name, verdict) in &verdicts {
+        let label = name
+            .strip_prefix("has_a_long_label[text=")
+            .and_then(|rest| rest.strip_suffix(']'))
+            .expect("a label");
+        assert_eq!((&*verdict.status, &*verdict.class), ("failed", "panic"));
+        assert!(
+            verdict.message.starts_with("with "),
+            "{:?}",
+            verdict.message.get(..80)
+        );
+        let said = format!("said {label}\n");
+        assert!(
+            verdict.output.starts_with(&said),
+            "{:?}",
+            verdict.output.get(..80)
+        );
+        let folder = verdict.artifacts.clone().expect("kept");
+        assert_eq!(
+            std::fs::read_to_string(folder.join("label")).expect("kept"),
+            label
+        );
+        let log = std::fs::read_to_string(folder.join("output.log")).expect("kept");
+        assert!(log.starts_with(&said));
+        assert!(folders.insert(folder), "a folder of its own");
+
+        let again = own(&["--exact", name]).run();
+        assert_eq!(
+            again.verdicts().into_keys().collect::<Vec<_>>(),
+            std::slice::from_ref(name)
+        );
+        assert!(
+            again.stdout.contains("running 1 test\n"),
+            "{}",
+            again.stdout.len()
+        );
+    }
+}
+
+#[test]
+fn thousands_of_failures_have_a_verdict_each_and_an_unread_console_holds_nothing_up() {
+    const COUNT: usize = 2_000;
+    let suite = own(&["twenty_thousand[a=0,b=0,", "twenty_thousand[a=1,b=9,"]).start();
+    // The console is more than a pipe holds, and is read by `finish` alone.
+    suite.wait_until("the reports are whole", |suite| {
+        let text = std::fs::read_to_string(suite.report().join("junit.xml")).unwrap_or_default();
+        text.matches("<failure").count() == COUNT && suite.report().join("report.html").exists()
+    });
+    let memory = suite.memory_max();
+    let finished = suite.finish();
+    assert_eq!(finished.code(), Some(101), "{}", finished.stderr);
+    let verdicts = finished.verdicts();
+    assert_eq!(verdicts.len(), COUNT);
+    assert!(verdicts.values().all(|verdict| verdict.status == "failed"));
+    let junit = finished.junit();
+    assert_eq!(junit.len(), COUNT);
+    let failures = |children: &Vec<(String, String)>| {
+        let tags = children.iter().filter(|(tag, _)| tag == "failure");
+        tags.count()
+    };
+    assert!(junit.values().all(|children| failures(children) == 1));
+    assert_eq!(finished.stdout.matches(" ... FAILED\n").count(), COUNT);
+    let counted = format!("test result: FAILED. 0 passed; {COUNT} failed");
+    assert!(finished.stdout.contains(&counted));
+    // Several times what it takes, which is mostly what the reports tell of each case.
+    assert!(memory < 150 << 20, "{memory} bytes");
+}
+
 /// Runs a shell script in which `$SUITE` is the suite's program.
 fn script(text: &str) -> Planted {
     Planted::new("sh").args(["-c", text]).env("SUITE", ADVERSARY)
@@ -374,6 +457,9 @@ fn a_thousand_threads_are_no_trouble() {
 
 #[test]
 fn few_processes_mean_waiting_and_not_errors() {
+    if !Privilege::OtherUser.is_granted() {
+        return;
+    }
     // Of another user, whose processes are counted; not root's.
     let text = as_somebody(&format!("prlimit --nproc=24 ../suite {QUICK} --test-threads 16"));
     let finished = script(&text).run();
@@ -394,6 +480,9 @@ fn as_somebody(command: &str) -> String {
 
 #[test]
 fn an_unprivileged_user_without_home_path_and_stdin_runs_it_too() {
+    if !Privilege::OtherUser.is_granted() {
+        return;
+    }
     let text = as_somebody("env -u HOME -u PATH ../suite a11 b11 --test-threads 1 <&-");
     let finished = script(&text).run();
     assert_eq!(
@@ -426,6 +515,9 @@ fn odd_temporary_folders_are_used_or_refused_with_their_name() {
 
 #[test]
 fn a_full_temporary_folder_is_told_case_by_case() {
+    if !Privilege::Mount.is_granted() {
+        return;
+    }
     let text = "mkdir -p \"$TMPDIR/small\" && mount -t tmpfs -o size=16k,nr_inodes=4 tmpfs \"$TMPDIR/small\" && \
         TMPDIR=\"$TMPDIR/small\" $SUITE a0 b0 --test-threads 1; code=$?; umount \"$TMPDIR/small\"; \
         rmdir \"$TMPDIR/small\"; exit $code";
@@ -476,36 +568,29 @@ fn a_signal_that_the_starter_ignores_is_ignored() {
     let text = "trap '' HUP; exec $SUITE --include-ignored --exact kills_the_runner";
     let suite = script(text).env("ADVERSARY_WAITS", "1").start();
     runs(&suite);
-    suite.signal("HUP");
+    suite.signal(Signal::HUP);
     std::thread::sleep(Duration::from_millis(300));
     assert!(
         suite.processes().iter().any(|(_, line)| line == "sleep 7505 "),
         "it went on"
     );
-    suite.signal("TERM");
+    suite.signal(Signal::TERM);
     assert_eq!(suite.finish().status.signal(), Some(15));
 }
 
 #[test]
 fn a_hang_up_or_a_signal_to_the_whole_group_ends_it_cleanly() {
     use std::os::unix::process::CommandExt as _;
-    for (name, number) in [("HUP", 1), ("TERM", 15), ("INT", 2)] {
+    for signal in [Signal::HUP, Signal::TERM, Signal::INT] {
         let suite = waiting()
             .with(|command: &mut Command| {
                 command.process_group(0);
             })
             .start();
         runs(&suite);
-        let group = format!("-{}", suite.pid());
-        assert!(
-            Command::new("kill")
-                .args([&format!("-{name}"), "--", &group])
-                .status()
-                .expect("kill")
-                .success()
-        );
+        suite.signal_group(signal);
         let finished = suite.finish();
-        assert_eq!(finished.status.signal(), Some(number));
+        assert_eq!(finished.status.signal(), Some(signal.as_raw()));
         assert_eq!(finished.verdicts()["kills_the_runner"].class, "interrupted");
     }
 }
@@ -519,14 +604,7 @@ fn a_killed_group_leaves_nothing() {
         })
         .start();
     runs(&suite);
-    let group = format!("-{}", suite.pid());
-    assert!(
-        Command::new("kill")
-            .args(["-KILL", "--", &group])
-            .status()
-            .expect("kill")
-            .success()
-    );
+    suite.signal_group(Signal::KILL);
     assert_eq!(suite.finish().status.signal(), Some(9));
 }
 
@@ -548,7 +626,7 @@ fn a_console_nobody_reads_holds_up_no_case_no_report_and_no_interrupt() {
         text.matches("<testcase").count() == 100 && !text.contains("before this case had a verdict")
     });
     let began = Instant::now();
-    suite.signal("INT");
+    suite.signal(Signal::INT);
     let finished = suite.finish();
     assert_eq!(finished.status.signal(), Some(2));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());

@@ -1,6 +1,7 @@
 //! The command line's contract, from outside: what is listed, chosen, drawn, repeated, merged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use robust_test_tests::{Finished, Planted, verdicts};
@@ -96,15 +97,11 @@ fn filters_skips_and_exact_names_choose_as_in_libtest() {
         6,
         "a bare scenario name is all its cases"
     );
-    assert_eq!(
-        of(&["--exact", "product::__robust_of_values::of_values"]).len(),
-        6,
-        "an editor's run button"
-    );
     let ignored = run(&["--ignored"]).verdicts();
     for (name, verdict) in &ignored {
         // Those that cannot run here are listed among the ignored ones, so that nextest shows them as skipped.
-        let expected = if name == "ignored" { "passed" } else { "skipped" };
+        let on_request = ["ignored", "goes_elsewhere"].contains(&&**name);
+        let expected = if on_request { "passed" } else { "skipped" };
         assert_eq!(verdict.status, expected, "{name}");
     }
     assert!(ignored.contains_key("ignored") && ignored.contains_key("silent[engine=diesel]"));
@@ -121,6 +118,96 @@ fn filters_skips_and_exact_names_choose_as_in_libtest() {
         "the near miss: {}",
         missing.stderr
     );
+}
+
+#[test]
+fn an_editors_run_button_runs_every_case_of_its_scenario() {
+    let button = "product::__robust_of_values::of_values";
+    let buttons: [&[&str]; 3] = [
+        &["--exact", button, "--nocapture"],
+        &[button, "--exact", "--nocapture"],
+        &[button, "--exact", "--show-output"],
+    ];
+    for arguments in buttons {
+        let finished = run(arguments);
+        assert_eq!(finished.code(), Some(0), "{arguments:?}: {}", finished.stderr);
+        let expected: BTreeSet<String> = listed(&["of_values"]).into_iter().collect();
+        assert_eq!(expected.len(), 6);
+        assert_eq!(names(&finished), expected, "{arguments:?}");
+    }
+    let outside_of_modules = names(&run(&["__robust_tagged::tagged", "--exact", "--nocapture"]));
+    assert_eq!(outside_of_modules, BTreeSet::from(["tagged".to_owned()]));
+}
+
+#[test]
+fn junit_goes_also_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let there = folder.path().join("junit.xml");
+    let not_yet = folder.path().join("not/yet/there/results.xml");
+    let by_flag = |path: &Path| Planted::new(CONTRACT).arg_paths("--junit", [path.to_owned()]);
+    let by_variable = |path: &Path| Planted::new(CONTRACT).env("ROBUST_JUNIT", path);
+    std::fs::write(&there, "of an earlier run").expect("a file");
+    for (planted, path) in [
+        (by_flag(&there), &there),
+        (by_flag(&not_yet), &not_yet),
+        (by_variable(&there), &there),
+        (by_variable(&not_yet), &not_yet),
+        (by_flag(&there).env("ROBUST_JUNIT", "/dev/null/below"), &there),
+    ] {
+        let finished = planted.args(["tagged", "draws"]).run();
+        assert_eq!(finished.code(), Some(101), "{}", finished.stderr);
+        assert_eq!(finished.junit().len(), 2);
+        let asked_for = std::fs::read_to_string(path).expect("the file that was asked for");
+        let usual = std::fs::read_to_string(finished.report().join("junit.xml")).expect("the usual file");
+        assert_eq!(asked_for, usual);
+        let _removed_for_the_next = std::fs::remove_dir_all(folder.path().join("not"));
+    }
+}
+
+#[test]
+fn a_relative_junit_path_is_of_where_the_run_began() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let finished = Planted::new(CONTRACT)
+        .args(["goes_elsewhere", "--isolation", "none", "--include-ignored"])
+        .args(["--junit", "out/junit.xml"])
+        .with(|command: &mut Command| {
+            command.current_dir(folder.path());
+        })
+        .run();
+    assert_eq!(finished.code(), Some(0), "{}", finished.stderr);
+    let text = std::fs::read_to_string(folder.path().join("out/junit.xml")).expect("the file");
+    assert!(text.contains("goes_elsewhere"), "{text}");
+}
+
+#[test]
+fn a_junit_path_that_cannot_be_written_costs_that_file_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "of the user").expect("a file");
+    let below_a_file = file.join("junit.xml");
+    for path in [&below_a_file, folder.path()] {
+        for (filter, code) in [("tagged", 2), ("draws", 101)] {
+            let finished = Planted::new(CONTRACT)
+                .args([filter])
+                .arg_paths("--junit", [path.to_owned()])
+                .run();
+            assert_eq!(finished.code(), Some(code), "{}", finished.stderr);
+            let lines: Vec<&str> = finished.stderr.lines().collect();
+            assert_eq!(lines.len(), 1, "told once: {}", finished.stderr);
+            let place = path.display().to_string();
+            assert!(
+                lines[0].contains(&place) || lines[0].contains(&*file.to_string_lossy()),
+                "{}",
+                lines[0]
+            );
+            assert!(lines[0].contains("--junit"), "{}", lines[0]);
+            assert_eq!(finished.verdicts().len(), 1);
+            assert_eq!(finished.junit().len(), 1);
+            assert!(finished.report().join("report.html").exists());
+            assert!(finished.stdout.contains("test result: "), "{}", finished.stdout);
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), "of the user");
 }
 
 #[test]

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 
-use robust_test_tests::{Finished, Planted, Verdict};
+use robust_test_harness::processes::{self, Process};
+use robust_test_tests::{Finished, Planted, Privilege, Running, Signal, Verdict};
 
 const DISASTERS: &str = env!("CARGO_BIN_EXE_disasters");
 const VICTIMS: &str = env!("CARGO_BIN_EXE_victims");
@@ -13,6 +15,15 @@ const VICTIMS: &str = env!("CARGO_BIN_EXE_victims");
 /// What each case of `suites/disasters.rs` must come to: status, class and a part of the message or details.
 const EXPECTED: &[(&str, &str, &str, &str)] = &[
     ("aborts", "errored", "crash", "died of signal 6 (SIGABRT)"),
+    ("aborts_a_task_and_ends", "passed", "", ""),
+    ("aborts_a_task_of_several_threads_and_ends", "passed", "", ""),
+    ("blocks_a_helper_thread_a_little_longer", "passed", "", ""),
+    (
+        "blocks_one_of_several_helper_threads_a_little_longer",
+        "passed",
+        "",
+        "",
+    ),
     (
         "blocks_past_its_deadline_and_returns_ok",
         "errored",
@@ -47,10 +58,17 @@ const EXPECTED: &[(&str, &str, &str, &str)] = &[
     ),
     ("leaves_a_child", "errored", "leak", "(sleep 7301)"),
     ("leaves_a_daemon", "errored", "leak", "(sleep 7302)"),
+    ("leaves_a_local_task_behind", "passed", "", ""),
     ("leaves_a_socket", "errored", "leak", "listening on TCP port"),
-    ("leaves_a_task", "errored", "leak", "1 tokio task"),
+    ("leaves_a_task", "errored", "leak", "left behind: 1 tokio task"),
     ("leaves_a_thread", "errored", "leak", "(left-thread)"),
     ("leaves_files", "passed", "", ""),
+    (
+        "leaves_tasks_of_several_threads",
+        "errored",
+        "leak",
+        "left behind: 2 tokio tasks",
+    ),
     (
         "loops_for_ever",
         "errored",
@@ -88,6 +106,7 @@ const EXPECTED: &[(&str, &str, &str, &str)] = &[
     ("passes_sync", "passed", "", ""),
     ("prints_100_megabytes", "failed", "panic", "after 100 megabytes"),
     ("prints_what_xml_cannot_hold", "failed", "panic", "in its message"),
+    ("runs_local_tasks", "passed", "", ""),
     ("segfaults", "errored", "crash", "died of signal 11 (SIGSEGV)"),
     ("should_panic_and_does", "passed", "", ""),
     (
@@ -232,18 +251,13 @@ fn a_failing_case_is_reproduced_by_the_command_it_prints() {
 fn a_worker_killed_from_outside_costs_its_case() {
     let suite = Planted::new(VICTIMS).args(["waits_for_a_file", "passes"]).start();
     let beginning = suite.report();
-    suite.wait_until("the case runs", |suite| {
-        suite
-            .processes()
-            .iter()
-            .any(|(_, line)| line.contains("sleep 7401"))
-    });
+    runs(&suite, "sleep 7401");
     let (pid, _) = suite
         .processes()
         .into_iter()
         .find(|(pid, line)| line.contains("--robust-worker") && has_child(*pid, "sleep 7401"))
         .expect("a worker");
-    robust_test_tests::signal(pid, "KILL");
+    robust_test_tests::signal(pid, Signal::KILL);
     let finished = suite.finish();
     assert_eq!(finished.code(), Some(101));
     let verdicts = finished.verdicts();
@@ -258,10 +272,9 @@ fn a_worker_killed_from_outside_costs_its_case() {
 }
 
 fn has_child(parent: u32, command: &str) -> bool {
-    let listed = Command::new("ps")
-        .args(["--ppid", &parent.to_string(), "-o", "args="])
-        .output();
-    listed.is_ok_and(|listed| String::from_utf8_lossy(&listed.stdout).contains(command))
+    processes::all()
+        .into_iter()
+        .any(|entry| entry.parent == parent && Process::of(entry.pid).command_line.contains(command))
 }
 
 #[test]
@@ -274,7 +287,7 @@ fn nothing_of_a_killed_runner_remains_and_its_events_make_a_whole_report() {
             && lines.iter().any(|(_, line)| line.contains("sleep 7402"))
             && events.contains("\"case\":\"passes\"")
     });
-    suite.signal("KILL");
+    suite.signal(Signal::KILL);
     let killed = suite.finish();
     assert_eq!(killed.code(), None);
     let events = killed.report().join("events.jsonl");
@@ -293,18 +306,17 @@ fn nothing_of_a_killed_runner_remains_and_its_events_make_a_whole_report() {
 
 #[test]
 fn an_interrupt_tears_down_reports_and_ends_by_the_signal() {
-    use std::os::unix::process::ExitStatusExt;
-    for (name, number) in [("INT", 2), ("TERM", 15)] {
+    for signal in [Signal::INT, Signal::TERM] {
         let suite = Planted::new(VICTIMS).start();
-        suite.wait_until("a case runs", |suite| {
-            suite
-                .processes()
-                .iter()
-                .any(|(_, line)| line.contains("sleep 7401"))
-        });
-        suite.signal(name);
+        runs(&suite, "sleep 7401");
+        suite.signal(signal);
         let finished = suite.finish();
-        assert_eq!(finished.status.signal(), Some(number), "{}", finished.stderr);
+        assert_eq!(
+            finished.status.signal(),
+            Some(signal.as_raw()),
+            "{}",
+            finished.stderr
+        );
         let verdicts = finished.verdicts();
         assert_eq!(verdicts.len(), 4, "{verdicts:?}");
         assert_eq!(verdicts["waits_for_a_file"].class, "interrupted");
@@ -317,25 +329,79 @@ fn an_interrupt_tears_down_reports_and_ends_by_the_signal() {
 }
 
 #[test]
-fn a_second_interrupt_does_not_wait_for_teardown() {
-    let suite = Planted::new(VICTIMS).args(["slow_teardown"]).start();
-    suite.wait_until("the case runs", |suite| {
-        suite
-            .processes()
-            .iter()
-            .any(|(_, line)| line.contains("sleep 7402"))
-    });
-    suite.signal("INT");
-    suite.wait_until("teardown began", |suite| {
-        suite
-            .processes()
-            .iter()
-            .any(|(_, line)| line.contains("sleep 7403"))
-    });
-    suite.signal("INT");
+fn what_an_interrupt_keeps_from_starting_is_reported_as_interrupted() {
+    let suite = Planted::new(VICTIMS)
+        .args(["waits", "--test-threads", "1"])
+        .start();
+    runs(&suite, "sleep 7401");
+    suite.signal(Signal::INT);
     let finished = suite.finish();
-    assert_eq!(finished.code(), None);
-    assert_eq!(finished.verdicts()["slow_teardown"].class, "interrupted");
+    assert_eq!(finished.status.signal(), Some(Signal::INT.as_raw()));
+    let why = "the run was interrupted by SIGINT";
+    let verdicts = finished.verdicts();
+    assert_eq!(verdicts.len(), 2, "{verdicts:?}");
+    assert_eq!(verdicts["waits_too"].class, "interrupted");
+    // Its turn may have come before the run's end was known everywhere.
+    let message = &verdicts["waits_too"].message;
+    assert!(message.ends_with(why), "{message}");
+    assert!(verdicts["waits_for_a_file"].output.contains("torn down"));
+    let junit = finished.junit();
+    assert_eq!(junit.len(), 2, "{junit:?}");
+    assert_eq!(junit["waits_too"][0], ("error".to_owned(), message.clone()));
+    assert!(
+        finished
+            .stdout
+            .contains("test result: FAILED. 0 passed; 2 failed"),
+        "{}",
+        finished.stdout
+    );
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait_for_teardown_and_more_of_them_change_nothing() {
+    for more in [&[][..], &[Signal::TERM], &[Signal::TERM, Signal::HUP]] {
+        let suite = Planted::new(VICTIMS)
+            .args(["slow_teardown", "passes", "waits_too"])
+            .start();
+        runs(&suite, "sleep 7402");
+        suite.signal(Signal::INT);
+        suite.wait_until("teardown began", |suite| {
+            suite
+                .processes()
+                .iter()
+                .any(|(_, line)| line.contains("sleep 7403"))
+        });
+        // Signals of one kind may become one while they wait; these cannot.
+        suite.signal(Signal::INT);
+        for signal in more {
+            suite.signal(*signal);
+        }
+        let finished = suite.finish();
+        assert_eq!(
+            finished.status.signal(),
+            Some(Signal::INT.as_raw()),
+            "{more:?}: {}",
+            finished.stderr
+        );
+        let verdicts = finished.verdicts();
+        assert_eq!(verdicts.len(), 3, "{more:?}: {verdicts:?}");
+        for name in ["slow_teardown", "waits_too"] {
+            assert_eq!(verdicts[name].class, "interrupted", "{more:?}: {verdicts:?}");
+            assert_eq!(finished.junit()[name][0].0, "error", "{more:?}");
+        }
+        assert!(
+            !verdicts["slow_teardown"].output.contains("torn down slowly"),
+            "{more:?}"
+        );
+        assert_eq!(finished.junit().len(), 3, "{more:?}");
+    }
+}
+
+/// Waits until a case has started this child.
+fn runs(suite: &Running, child: &str) {
+    suite.wait_until("the case runs", |suite| {
+        suite.processes().iter().any(|(_, line)| line.contains(child))
+    });
 }
 
 #[test]
@@ -382,6 +448,9 @@ fn a_report_folder_that_cannot_be_used_is_said_before_anything_runs() {
 
 #[test]
 fn a_full_disk_under_the_report_is_told_and_verdicts_still_reach_the_console() {
+    if !Privilege::Mount.is_granted() {
+        return;
+    }
     let home = tempfile::tempdir().expect("a folder");
     let small = home.path().join("small");
     std::fs::create_dir(&small).expect("a folder");

@@ -34,11 +34,11 @@ fn the_first_suite_passes_as_shown_and_catches_the_planted_defect_as_shown() {
     );
     assert!(suite.report("report.html").exists());
 
-    suite.patch(block("diff", "tests/web.rs"));
+    suite.patch("src/main.rs");
     let failed = suite.run(block("sh", "run"));
     assert_eq!(failed.status.code(), Some(101), "{}", told(&failed));
     suite.came(block("text", "fails"), &failed);
-    let survives = |case: &str| !case.starts_with("a_file_survives_a_kill[web=embedded,");
+    let survives = |case: &str| !case.starts_with("a_file_survives_a_kill[web=process,");
     assert_eq!(
         suite.junit(),
         cases.iter().map(|case| (case.clone(), survives(case))).collect()
@@ -93,8 +93,9 @@ impl Suite {
             block("toml", "Cargo.toml")
         );
         suite.write("Cargo.toml", &manifest);
-        suite.write("src/lib.rs", "");
-        suite.write("tests/web.rs", block("rust", "tests/web.rs"));
+        for path in ["src/main.rs", "tests/web.rs"] {
+            suite.write(path, block("rust", path));
+        }
         std::fs::copy(checkout.join("Cargo.lock"), suite.folder.join("Cargo.lock")).expect("the lock file");
         suite
     }
@@ -105,20 +106,21 @@ impl Suite {
         std::fs::write(path, text).expect("the file");
     }
 
-    /// Changes `tests/web.rs` as a diff without line numbers says.
-    fn patch(&self, diff: &str) {
+    /// Changes one of the files as the page's diff of it, which has no line numbers, says.
+    fn patch(&self, path: &str) {
+        let diff = block("diff", path);
         let side = |without: char| -> String {
             let lines = diff.lines().filter(|line| !line.starts_with(without));
             lines.map(|line| format!("{}\n", &line[1..])).collect()
         };
         let (before, after) = (side('+'), side('-'));
-        let source = block("rust", "tests/web.rs");
+        let source = block("rust", path);
         assert_eq!(
             source.matches(&before).count(),
             1,
             "the diff applies at one place:\n{before}"
         );
-        self.write("tests/web.rs", &source.replace(&before, &after));
+        self.write(path, &source.replace(&before, &after));
     }
 
     /// Runs a command of the page in the suite's folder.

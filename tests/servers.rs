@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use robust_test_tests::{Finished, Planted, Verdict};
+use robust_test_tests::{Finished, Planted, Signal, Verdict};
 
 const SERVERS: &str = env!("CARGO_BIN_EXE_servers");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-server");
@@ -139,6 +139,6 @@ fn servers_die_with_a_killed_runner() {
             .iter()
             .any(|(_, line)| line.starts_with(PROGRAM))
     });
-    suite.signal("KILL");
+    suite.signal(Signal::KILL);
     suite.finish();
 }

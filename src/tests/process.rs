@@ -5,7 +5,7 @@ use std::any::TypeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Fixture, is_alive};
+use super::{Fixture, is_alive, moody};
 use crate::command::StartError;
 use crate::instance::{KillError, PauseError, StopError};
 use crate::prelude::*;
@@ -14,7 +14,7 @@ use crate::service::{ServerKind, StartFn, StartFuture};
 
 struct Moody;
 
-/// What `server.py` does, and what its start function adds.
+/// What the server of [`moody`] does, and what its start function adds.
 #[derive(Default)]
 struct Mood(&'static str);
 
@@ -30,7 +30,7 @@ static MOODY: ServerKind = ServerKind {
     file: file!(),
     line: line!(),
     provides: &[],
-    program: Some("python3"),
+    program: Some("sh"),
     start: &StartFn::<Moody>(start),
 };
 inventory::submit!(&MOODY);
@@ -38,18 +38,12 @@ inventory::submit!(&MOODY);
 fn start(node: &mut Node<Moody>) -> StartFuture<'_> {
     Box::pin(async {
         let mood = node.settings().0;
-        let script = node.write_file("server.py", include_str!("server.py"))?;
         // A stranger that answers on the node's port.
         let _taken = match mood {
             "silent-and-taken" => Some(std::net::TcpListener::bind(node.address("tcp"))?),
             _ => None,
         };
-        let mut command = node
-            .command("python3")
-            .arg(script)
-            .arg(node.port("tcp").to_string())
-            .arg(node.data_dir()?)
-            .arg(mood.trim_end_matches("-and-taken"))
+        let mut command = moody::command(node, mood.trim_end_matches("-and-taken"))?
             .ready_when(tcp("tcp"))
             .ready_when(log_line("listening"));
         if mood == "silent" {
@@ -350,6 +344,6 @@ fn a_missing_program_makes_the_kind_unavailable() {
     assert_eq!(value.label, "moody");
     assert_eq!(
         value.unavailable.as_deref(),
-        Some("program `python3` was not found on PATH; install it or give --bin moody=PATH")
+        Some("program `sh` was not found on PATH; install it or give --bin moody=PATH")
     );
 }

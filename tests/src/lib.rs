@@ -4,11 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, kill_process, kill_process_group};
+
+pub use rustix::process::Signal;
 
 /// Longer than any planted suite takes; one that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -63,7 +68,11 @@ pub struct Verdict {
 
 impl Planted {
     /// The suite in `program`, with folders and a mark of its own.
+    ///
+    /// # Panics
+    /// When there can be no folder.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
+        HEARD.call_once(hear_signals);
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let home = tempfile::tempdir().expect("a temporary folder");
@@ -146,22 +155,38 @@ impl Planted {
 }
 
 impl Running {
-    /// The runner's pid.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Where the reports go.
     pub fn report(&self) -> PathBuf {
         self.home.path().join("report")
     }
 
-    /// Sends a signal, by name, to the runner alone.
+    /// Sends a signal to the runner alone.
     ///
     /// # Panics
     /// When that fails.
-    pub fn signal(&self, name: &str) {
-        signal(self.child.id(), name);
+    pub fn signal(&self, signal: Signal) {
+        kill_process(pid(self.child.id()), signal).expect("the runner can be sent a signal");
+    }
+
+    /// Sends a signal to the runner's whole process group, which must be its own.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn signal_group(&self, signal: Signal) {
+        kill_process_group(pid(self.child.id()), signal).expect("the group can be sent a signal");
+    }
+
+    /// The most memory that the runner has had so far, in bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn memory_max(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the runner runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = kilobytes.and_then(|text| text.parse().ok()).expect("a number");
+        kilobytes << 10
     }
 
     /// The runner's descendants that carry the mark, with their command lines.
@@ -329,15 +354,70 @@ pub fn verdicts(events: &Path) -> BTreeMap<String, Verdict> {
     verdicts
 }
 
-/// Sends a signal by name.
+/// Sends a signal to a process.
 ///
 /// # Panics
 /// When that fails.
-pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status();
-    assert!(status.expect("kill runs").success(), "signal {name} to {pid}");
+pub fn signal(to: u32, signal: Signal) {
+    kill_process(pid(to), signal).expect("the process can be sent a signal");
+}
+
+static HEARD: Once = Once::new();
+
+/// Has suites start with signals that are not ignored: a shell that runs this in the background ignores SIGINT,
+/// and suites would go on ignoring it. What has a handler here is as it was born in what is executed.
+fn hear_signals() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+        let number = signal.as_raw();
+        if ignored.unwrap_or(0) & (1 << (number - 1)) != 0 {
+            signal_hook::flag::register(number, Arc::default()).expect("a signal can have a handler");
+        }
+    }
+}
+
+fn pid(number: u32) -> Pid {
+    i32::try_from(number)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a process's id")
+}
+
+/// What a test needs of the machine and not every machine grants.
+#[derive(Debug, Clone, Copy)]
+pub enum Privilege {
+    /// File systems of one's own in a mount namespace.
+    Mount,
+    /// To become another user.
+    OtherUser,
+}
+
+impl Privilege {
+    /// Whether this machine grants it. Where it does not, the reason is told on stderr, which libtest does not
+    /// capture, and the test is to return: it is skipped.
+    ///
+    /// # Panics
+    /// Where it does not and `ROBUST_REQUIRE` is `all`.
+    pub fn is_granted(self) -> bool {
+        let (program, arguments): (_, &[&str]) = match self {
+            Self::Mount => ("unshare", &["--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]),
+            Self::OtherUser => ("setpriv", &["--reuid", "100000", "--clear-groups", "true"]),
+        };
+        let why = match Command::new(program).args(arguments).output() {
+            Ok(tried) if tried.status.success() => return true,
+            Ok(tried) => String::from_utf8_lossy(&tried.stderr).trim().to_owned(),
+            Err(error) => format!("{program}: {error}"),
+        };
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
+        let is_required = required.split(',').any(|name| name.trim() == "all");
+        assert!(!is_required, "ROBUST_REQUIRE=all: {why}");
+        let told = format!("{test} is skipped, because this machine does not allow it: {why}\n");
+        let _closed = std::io::stderr().write_all(told.as_bytes());
+        false
+    }
 }
 
 fn marked(mark: &str) -> Vec<(u32, String)> {

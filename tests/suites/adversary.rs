@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
-use robust_test::harness::param::{Build, Environment, Param, Shape};
+use robust_test::harness::param::{Axis, AxisValue, Build, Environment, Param, Shape};
 use robust_test::harness::registry::Site;
 use robust_test::prelude::*;
 
@@ -494,15 +494,63 @@ fn has_odd_labels(
     panic!("{label}");
 }
 
+/// A text of 10 KiB and more, as a parameter.
+struct Long(String);
+
+/// What long labels are made of.
+const PARTS: [&str; 5] = [
+    "plain ",
+    "a/../b/",
+    "äöü漢字🦀",
+    "\u{200b}\u{2028}\u{202e}\u{feff}\u{fffe}",
+    "it's \"<&>]]>%s\\$(x)`y`[,=",
+];
+
+impl Long {
+    fn all() -> Vec<String> {
+        let times = |part: &str| (10 << 10) / part.len() + 1;
+        let ends = |part: &str| ["1", "2"].map(|end| part.repeat(times(part)) + end);
+        PARTS.iter().flat_map(|part| ends(part)).collect()
+    }
+}
+
+impl Param for Long {
+    fn shape(_: &Site, _: &Environment) -> Shape {
+        let values = Self::all().into_iter().map(|label| AxisValue {
+            label: label.into(),
+            provides: &[],
+            unavailable: None,
+        });
+        Shape {
+            axis: Some(Axis {
+                values: values.collect(),
+                empty_because: None,
+            }),
+            ..Shape::default()
+        }
+    }
+    async fn build(build: &mut Build) -> Result<Self> {
+        Ok(Self(Self::all().swap_remove(build.choice())))
+    }
+}
+
 #[robust_test(ignore = "for the test of one's own")]
-fn ten_thousand(
-    #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)] a: u8,
+fn has_a_long_label(text: Long, case: Case) {
+    std::fs::write(case.folder().unwrap().join("label"), &text.0).unwrap();
+    println!("said {}", text.0);
+    panic!("with {}", text.0);
+}
+
+#[robust_test(ignore = "for the test of one's own")]
+fn twenty_thousand(
+    #[values(0, 1)] a: u8,
     #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)] b: u8,
     #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)] c: u8,
     #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)] d: u8,
+    #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)] e: u8,
 ) {
-    println!("<{a}{b}{c}{d}>");
-    assert!(u32::from(a) * 1000 + u32::from(b) > 10_000, "fails");
+    println!("<{a}{b}{c}{d}{e}>{}", "x".repeat(1000));
+    panic!("as all {a}{b}{c}{d}{e} do");
 }
 
 #[robust_test(ignore = "for the test of one's own", timeout = "120s")]

@@ -85,6 +85,11 @@ fn tagged() {}
 #[robust_test(ignore = "on request only")]
 fn ignored() {}
 
+#[robust_test(ignore = "it moves the whole run where there is one process")]
+fn goes_elsewhere() {
+    std::env::set_current_dir(std::env::temp_dir()).unwrap();
+}
+
 #[robust_test]
 fn draws(case: Case) {
     use robust_test::rand::RngExt as _;

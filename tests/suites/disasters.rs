@@ -120,6 +120,65 @@ async fn leaves_a_task() {
     tokio::spawn(std::future::pending::<()>());
 }
 
+#[robust_test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaves_tasks_of_several_threads() {
+    tokio::spawn(std::future::pending::<()>());
+    tokio::spawn(std::future::pending::<()>());
+}
+
+#[robust_test]
+async fn runs_local_tasks() {
+    let local = tokio::task::LocalSet::new();
+    let sum = std::rc::Rc::new(std::cell::Cell::new(0));
+    let theirs = std::rc::Rc::clone(&sum);
+    local
+        .run_until(async move {
+            for number in 1..=3 {
+                let sum = std::rc::Rc::clone(&theirs);
+                tokio::task::spawn_local(async move {
+                    tokio::task::yield_now().await;
+                    sum.set(sum.get() + number);
+                })
+                .await
+                .unwrap();
+            }
+        })
+        .await;
+    assert_eq!(sum.get(), 6);
+}
+
+/// It goes with its set, which is the body's.
+#[robust_test]
+async fn leaves_a_local_task_behind() {
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            tokio::task::spawn_local(std::future::pending::<()>());
+            tokio::task::yield_now().await;
+        })
+        .await;
+}
+
+#[robust_test]
+async fn aborts_a_task_and_ends() {
+    tokio::spawn(std::future::pending::<()>()).abort();
+}
+
+#[robust_test(flavor = "multi_thread", worker_threads = 2)]
+async fn aborts_a_task_of_several_threads_and_ends() {
+    tokio::spawn(std::future::pending::<()>()).abort();
+}
+
+#[robust_test]
+async fn blocks_a_helper_thread_a_little_longer() {
+    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(300)));
+}
+
+#[robust_test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_one_of_several_helper_threads_a_little_longer() {
+    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(300)));
+}
+
 #[robust_test]
 fn leaves_a_socket() {
     std::mem::forget(std::net::TcpListener::bind("127.0.0.1:0").unwrap());

@@ -29,6 +29,7 @@ async fn slow_teardown(case: Case) {
     case.defer("a slow thing", move || async move {
         let mut child = tokio::process::Command::new("sleep").arg("7403").spawn()?;
         tokio::time::sleep(Duration::from_secs(4)).await;
+        println!("torn down slowly");
         child.kill().await?;
         Ok(())
     });
