@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::case_run::Prepared;
 use crate::protocol::Order;
+use crate::rules::Prepared;
 
 /// The next cases of a slot, in turn. Where the present one takes long, they go back to run elsewhere.
 pub(crate) struct Ahead<'a> {

@@ -4,18 +4,14 @@
 //! Knows nothing of the runner, of slots or of reports: an order comes in, a verdict goes out. The runner
 //! keeps the deadlines, because a case may freeze tokio's clock or block its thread.
 
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
 
 use crate::case::{Case, Facts};
+use crate::drive::{Cancel, catch, drive, new_runtime, or_cancelled, thaw};
 use crate::error::Error;
 use crate::footprint::{Footprint, Inventory, Observer};
 use crate::matrix::Matrix;
@@ -27,31 +23,6 @@ use crate::protocol::{Done, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
 use crate::temporary::Temporary;
 use crate::verdict::{BodyEnd, Findings};
-
-/// Asks a running case to unwind, from another thread.
-#[derive(Debug, Default)]
-pub(crate) struct Cancel {
-    /// The order that is to end; orders count from 1.
-    number: AtomicU64,
-    notify: Notify,
-}
-
-impl Cancel {
-    pub(crate) fn cancel(&self, number: u64) {
-        self.number.store(number, Ordering::SeqCst);
-        self.notify.notify_waiters();
-    }
-
-    async fn wait_for(&self, number: u64) {
-        loop {
-            let notified = self.notify.notified();
-            if self.number.load(Ordering::SeqCst) == number {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
 
 /// Runs cases one after another.
 pub(crate) struct Executor {
@@ -417,57 +388,6 @@ fn has_own_runtime(scenario: &Scenario) -> bool {
     scenario.options.start_paused || !matches!(scenario.options.flavor, Flavor::CurrentThread)
 }
 
-fn new_runtime(flavor: Flavor, start_paused: bool) -> std::io::Result<Runtime> {
-    let mut builder = match flavor {
-        Flavor::CurrentThread => tokio::runtime::Builder::new_current_thread(),
-        Flavor::MultiThread(threads) => {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            if let Some(threads) = threads {
-                builder.worker_threads(threads);
-            }
-            builder
-        }
-    };
-    builder.enable_all();
-    if start_paused {
-        builder.start_paused(true);
-    }
-    builder.build()
-}
-
-/// Runs the future to its end; its panics, and no other task's, are the case's own.
-fn drive<F: Future>(runtime: &Runtime, future: F) -> F::Output {
-    panics::outside(|| {
-        let mut future = pin!(future);
-        runtime.block_on(std::future::poll_fn(|context| {
-            panics::within(|| future.as_mut().poll(context))
-        }))
-    })
-}
-
-/// The future's output, unless the order is cancelled first.
-async fn or_cancelled<F: Future>(cancel: &Cancel, number: u64, future: F) -> Option<F::Output> {
-    let (mut future, mut cancelled) = (pin!(future), pin!(cancel.wait_for(number)));
-    std::future::poll_fn(|context| {
-        if cancelled.as_mut().poll(context).is_ready() {
-            return std::task::Poll::Ready(None);
-        }
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
-}
-
-/// Lets a frozen clock run again: timers that fire at once would end every teardown at once.
-fn thaw(runtime: &Runtime) {
-    let _context = runtime.enter();
-    let before = tokio::time::Instant::now();
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_nanos(500) {}
-    if tokio::time::Instant::now() == before {
-        tokio::time::resume();
-    }
-}
-
 fn setup_error(error: &Error) -> BodyEnd {
     match error.skip_reason() {
         Some(reason) => BodyEnd::Skipped(reason),
@@ -481,12 +401,4 @@ fn body_end(result: BodyResult) -> BodyEnd {
         Err(BodyError::Failed(text)) => BodyEnd::Failed(Problem::new(Class::Error, text)),
         Err(BodyError::Skipped(reason)) => BodyEnd::Skipped(reason),
     }
-}
-
-/// Runs `work`, which starts in `phase`; a panic becomes the phase it came in and the problem it is.
-fn catch<T>(phase: Phase, work: impl FnOnce() -> T) -> Result<T, (Phase, Problem)> {
-    panics::set_phase(phase);
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| panics::within(work)));
-    let reached = panics::set_phase(Phase::Outside);
-    result.map_err(|payload| (reached, panics::take_own(&*payload)))
 }

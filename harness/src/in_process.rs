@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use crate::executor::{Cancel, Executor};
+use crate::drive::Cancel;
+use crate::executor::Executor;
 use crate::interrupt::{Interrupt, Urgency};
 use crate::outcome::{Class, Outcome, Problem};
 use crate::protocol::{Done, Order, WorkerConfig};

@@ -29,6 +29,7 @@ pub mod selection;
 mod verdict;
 
 // Inside a worker.
+mod drive;
 mod executor;
 mod flush;
 mod footprint;
@@ -64,6 +65,7 @@ pub mod cli;
 mod last_failed;
 mod layout;
 mod pool;
+mod rules;
 mod serial_lock;
 
 pub mod runner;

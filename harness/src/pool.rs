@@ -6,12 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::ahead::Ahead;
-use crate::case_run::{CaseToRun, Finished, Prepared, Rules, Slot, blank_event};
+use crate::case_run::{Finished, Slot};
 use crate::interrupt::Urgency;
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::pressure::{Controller, Meter, TICK};
 use crate::report::Progress;
+use crate::rules::{CaseToRun, Prepared, Rules, blank_event};
 use crate::scheduler::{Constraint, JobNumber, Next, Scheduler};
 use crate::serial_lock::SerialLocks;
 use crate::signal;

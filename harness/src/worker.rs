@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use crate::executor::{Cancel, Executor};
+use crate::drive::Cancel;
+use crate::executor::Executor;
 use crate::gate::Gate;
 use crate::protocol::{Frames, FromWorker, Order, Watched, WorkerConfig};
 use crate::{panics, process_tree};

@@ -1,0 +1,348 @@
+//! A run whose plan is made: everything around it is set up, used and taken down again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::console::{complain, console, read_by_somebody};
+use super::{Stop, Suite, exit_of};
+use crate::artifacts;
+use crate::cli::{self, Format, Settings};
+use crate::descriptors;
+use crate::event::{CaseFinished, FORMAT, RunFinished, RunStarted};
+use crate::exit::Exit;
+use crate::in_process::InProcess;
+use crate::interrupt::{self, Interrupt};
+use crate::last_failed;
+use crate::launcher::Launcher;
+use crate::layout::{self, Layout};
+use crate::matrix::Matrix;
+use crate::outcome::{Class, Outcome, Problem};
+use crate::param::Environment;
+use crate::plan::{self, Plan};
+use crate::pool::{self, Work};
+use crate::pressure::Controller;
+use crate::protocol::{Mark, WorkerConfig};
+use crate::reaper::Reaper;
+use crate::registry::{self, Isolation};
+use crate::report::detached::Backlog;
+use crate::report::opening::Opening;
+use crate::report::{Progress, Reporter, ReporterOptions};
+use crate::rules::{CaseToRun, Rules, blank_event, unix_ms};
+use crate::seed::Seed;
+use crate::serial_lock::SerialLocks;
+
+/// How long all teardowns of one case may take together.
+const TEARDOWN_WITHIN: Duration = Duration::from_secs(10);
+/// How long the leak check waits for what is on its way out (CockroachDB's leaktest: 5 s too).
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+/// How long the reporter lets verdicts gather once there are any. Waking it for each would cost more than half
+/// of what an unremarkable case does; so much may be lost when the runner is killed.
+const REPORT_GATHER: Duration = Duration::from_millis(1);
+/// So many verdicts wait for the reporter; more of them wait in their slots, so that a run of a million cases does not
+/// hold those that it was too quick with.
+const REPORT_WAITING_MAX: usize = 4096;
+/// How often the reporter looks at the clock while nothing happens.
+const REPORT_TICK: Duration = Duration::from_millis(100);
+
+/// A run whose plan is made.
+pub(super) struct Run<'a> {
+    pub(super) suite: &'a Suite,
+    pub(super) settings: Settings,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) program: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) environment: Environment,
+    pub(super) registered: Vec<(u32, &'static registry::Scenario)>,
+    pub(super) plan: Plan,
+    pub(super) seed: Seed,
+    pub(super) shuffle: Option<Seed>,
+}
+
+impl Run<'_> {
+    pub(super) fn go(self) -> Result<Exit, Stop> {
+        let (settings, suite) = (&self.settings, self.suite);
+        let started = Instant::now();
+        let seed = self.seed;
+        let layout = self.layout()?;
+        let failed_before = match settings.nextest {
+            // Before the events it is made from are replaced by this run's.
+            None => Some(last_failed::carry_over(&layout.folder).map_err(Stop::unusable)?),
+            Some(_) => None,
+        };
+        let descriptors = descriptors::raise();
+        let temporary = tempfile::Builder::new()
+            .prefix("robust-")
+            .tempdir()
+            .map_err(|error| {
+                let folder = std::env::temp_dir();
+                Stop::unusable(format!(
+                    "no temporary folder can be made in {}: {error}",
+                    folder.display()
+                ))
+            })?;
+        let run_id = format!("{:016x}", Seed::random().0);
+        let mut mark: Mark = *b"\0robust\x1e........";
+        mark[8..].copy_from_slice(&Seed::random().0.to_le_bytes());
+
+        // Whatever a dead worker leaves becomes this process's child, to be found and ended.
+        rustix::process::set_child_subreaper(rustix::process::getpid().into()).map_err(Stop::unusable)?;
+        let mut reaper = Reaper::start(&run_id, temporary.path())
+            .map_err(|error| Stop::unusable(format!("the reaper process cannot be started: {error}")))?;
+        let interrupt = Interrupt::install()
+            .map_err(|error| Stop::unusable(format!("signals cannot be handled: {error}")))?;
+
+        let config = WorkerConfig {
+            run_id: run_id.clone(),
+            folder: temporary.path().to_owned(),
+            mark,
+            suite_crate: suite.name.to_owned(),
+            environment: self.environment.clone(),
+            teardown_ms_max: TEARDOWN_WITHIN.as_millis() as u64,
+            settle_ms_max: SETTLE_WITHIN.as_millis() as u64,
+        };
+        let alone = settings.isolation == Some(Isolation::None);
+        if alone {
+            descriptors::restore(descriptors.inherited);
+        }
+        let in_process = if alone {
+            let in_process = InProcess::start(config.clone())
+                .map_err(|error| Stop::unusable(format!("no thread can be started: {error}")))?;
+            Some(Mutex::new(in_process))
+        } else {
+            None
+        };
+        let rules = Rules {
+            root_seed: seed,
+            timeout: settings.timeout,
+            retries: settings.retries,
+            isolation: settings.isolation,
+            teardown_within: TEARDOWN_WITHIN + SETTLE_WITHIN + Duration::from_secs(1),
+            cases: layout.cases(),
+            show_output: settings.show_output,
+            show_logs: settings.show_logs,
+            reproduce: layout::reproduce_prefix(suite, &self.program),
+            launcher: Launcher {
+                config: config.encode(),
+                run_id,
+                mark,
+                folder: temporary.path().to_owned(),
+                hidden_variables: cli::environment_for_children(&self.variables),
+                show: settings.no_capture,
+                known: Mutex::new(BTreeSet::from([reaper.pid()])),
+                started: 0.into(),
+                descriptors: descriptors.inherited,
+            },
+            interrupt: Arc::clone(&interrupt),
+            in_process,
+            orders: 0.into(),
+        };
+
+        let (progress, heard) = sync_channel(REPORT_WAITING_MAX);
+        let (opening, backlog) = self.opening(&layout, seed)?;
+        let tell_starts = settings.format != Format::Pretty || std::io::stdout().is_terminal();
+        let skipped = self.skipped(seed);
+        let controller = self.controller(alone, descriptors.slots_max);
+        let until = settings.run_for.map(|duration| started + duration);
+        let work = self.work(rules);
+        let reporting = std::thread::Builder::new()
+            .name("reporter".to_owned())
+            .spawn(move || report_all(opening, skipped, &heard))
+            .map_err(|error| Stop::unusable(format!("no thread can be started: {error}")))?;
+        // As late as possible: it starts while everything else is made ready.
+        reaper
+            .is_ready()
+            .map_err(|error| Stop::unusable(format!("the reaper process did not start: {error}")))?;
+        let end = pool::run(work, controller, until, progress, tell_starts);
+        let reporter = reporting
+            .join()
+            .map_err(|_| Stop::unusable("the reporter panicked"))?;
+
+        // Where that fails, the next run reads the events.
+        let last_failed_entered = failed_before.is_some_and(|before| {
+            last_failed::enter(&layout.folder, &before, reporter.bad(), |case| {
+                reporter.has_run(case)
+            })
+            .is_ok()
+        });
+        let signal = interrupt.signal();
+        let mut finished = reporter.finish(RunFinished {
+            duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            concurrency_max: end.running_max,
+            interrupted: signal.map(crate::signal::name),
+            last_failed_entered,
+        });
+        end.join();
+        // The destructor does not get rid of what a case made read-only.
+        let _gone = artifacts::remove_all(temporary.path());
+        drop(temporary);
+        reaper.dismiss();
+        if let Some(backlog) = backlog {
+            read_by_somebody(&backlog, &mut finished, Some(&interrupt));
+        }
+        if let Some(signal) = interrupt.signal() {
+            interrupt::die_of(signal);
+        }
+        Ok(exit_of(&finished))
+    }
+
+    /// Under nextest each case has a process of its own: they share a folder, each with its own events.
+    fn layout(&self) -> Result<Layout, Stop> {
+        match &self.settings.nextest {
+            None => Layout::take(&self.folder).map_err(Stop::unusable),
+            Some(nextest) => Ok(Layout::shared(self.folder.join("nextest").join(&nextest.run_id))),
+        }
+    }
+
+    fn opening(&self, layout: &Layout, seed: Seed) -> Result<(Opening, Option<Backlog>), Stop> {
+        let settings = &self.settings;
+        let one_of_many = settings.nextest.is_some();
+        let events = if one_of_many {
+            let mut name = settings.selection.filters.join(" ");
+            if let Some(attempt) = settings
+                .nextest
+                .as_ref()
+                .and_then(|nextest| nextest.attempt_id.as_ref())
+            {
+                name.push_str(attempt);
+            }
+            layout
+                .folder
+                .join(format!("{}.jsonl", crate::artifacts::slug(&name)))
+        } else {
+            layout.events()
+        };
+        let mut junit: Vec<PathBuf> = settings.junit.clone().into_iter().collect();
+        if !one_of_many {
+            junit.insert(0, layout.junit());
+        }
+        let (console, backlog) = console(settings, self.shuffle).map_err(Stop::unusable)?;
+        let opening = Opening::new(ReporterOptions {
+            run: RunStarted {
+                format: FORMAT,
+                harness: env!("CARGO_PKG_VERSION").to_owned(),
+                package: self.suite.package.to_owned(),
+                suite: self.suite.name.to_owned(),
+                seed,
+                started_unix_ms: unix_ms(),
+                hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+                arguments: self
+                    .arguments
+                    .iter()
+                    .map(|text| text.to_string_lossy().into_owned())
+                    .collect(),
+                filtered_out: self.plan.filtered_out,
+                planned: self.plan.planned(),
+            },
+            skipped: self.plan.skipped.len() as u64,
+            events: Some(events),
+            junit,
+            html: (!one_of_many).then(|| layout.html()),
+            console,
+        });
+        Ok((opening, backlog))
+    }
+
+    fn controller(&self, alone: bool, slots_max: u32) -> Controller {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        match self.settings.test_threads {
+            _ if alone => Controller::fixed(1),
+            Some(threads) => {
+                let threads = u32::try_from(threads.get()).unwrap_or(u32::MAX);
+                if threads > slots_max && self.plan.jobs.len() > slots_max as usize {
+                    complain(&format!(
+                        "at most {slots_max} cases run at a time: more files cannot be open (ulimit -n)"
+                    ));
+                }
+                Controller::fixed(threads.min(slots_max))
+            }
+            None => Controller::for_cores(u32::try_from(cores).unwrap_or(1)).at_most(slots_max),
+        }
+    }
+
+    /// The verdicts of cases that do not run.
+    fn skipped(&self, seed: Seed) -> Vec<CaseFinished> {
+        let event = |skipped: &plan::Skipped| {
+            let matrix = &self.plan.matrices[skipped.scenario as usize];
+            let case = CaseToRun {
+                matrix,
+                registered: 0,
+                cell: skipped.cell.unwrap_or(0),
+                iteration: 0,
+            };
+            let mut event = match skipped.cell {
+                Some(_) => blank_event(case, seed),
+                None => crate::rules::cellless_event(matrix, seed),
+            };
+            event.outcome = if skipped.required {
+                let text = format!("{}, and ROBUST_REQUIRE asks for it", skipped.reason);
+                Outcome::Errored(Problem::new(Class::Required, text))
+            } else {
+                Outcome::Skipped {
+                    reason: skipped.reason.to_string(),
+                }
+            };
+            event
+        };
+        self.plan.skipped.iter().map(event).collect()
+    }
+
+    fn work(self, rules: Rules) -> Work {
+        // The plan has a part of them, in the same order.
+        let mut registered = self.registered.iter();
+        let mut number = |matrix: &Matrix| {
+            let found = registered.find(|(_, scenario)| std::ptr::eq(*scenario, matrix.scenario));
+            found.map_or(u32::MAX, |(number, _)| *number)
+        };
+        let registered = self.plan.matrices.iter().map(&mut number).collect();
+        let locks = self.settings.nextest.as_ref().map(|nextest| SerialLocks {
+            folder: self.folder.join("nextest").join(&nextest.run_id),
+        });
+        Work {
+            rules,
+            registered,
+            jobs: self
+                .plan
+                .jobs
+                .iter()
+                .map(|job| (job.scenario, job.cell))
+                .collect(),
+            matrices: self.plan.matrices,
+            iterations: self
+                .settings
+                .run_for
+                .is_none()
+                .then_some(self.settings.repeat.get()),
+            bad_max: self.settings.max_fail.map(std::num::NonZeroUsize::get),
+            serial_locks: locks,
+        }
+    }
+}
+
+/// The reporter's thread: everything that happens, until nobody is left to tell.
+fn report_all(opening: Opening, skipped: Vec<CaseFinished>, heard: &Receiver<Progress>) -> Reporter {
+    let mut reporter = Reporter::begin(opening);
+    reporter.handle(
+        skipped
+            .into_iter()
+            .map(|event| Progress::Finished(Box::new(event)))
+            .collect(),
+    );
+    loop {
+        match heard.recv_timeout(REPORT_TICK) {
+            Ok(first) => {
+                std::thread::sleep(REPORT_GATHER);
+                let mut batch = vec![first];
+                batch.extend(heard.try_iter());
+                reporter.handle(batch);
+            }
+            Err(RecvTimeoutError::Timeout) => reporter.tick(),
+            Err(RecvTimeoutError::Disconnected) => return reporter,
+        }
+    }
+}
