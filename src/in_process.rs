@@ -250,6 +250,12 @@ impl InProcess {
         !self.kill_is_stop
     }
 
+    /// Ends when it has ended, and does not keep it.
+    pub(crate) fn end_notice(&self) -> impl Future<Output = ()> + Send + use<> {
+        let ended = Arc::clone(&self.ended);
+        async move { ended.wait().await }
+    }
+
     /// Asks it to stop.
     pub(crate) fn stop(&self) {
         self.stopping.0.raise();

@@ -1,5 +1,7 @@
 //! A started node, whichever way it runs, and how it is ended.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -207,6 +209,14 @@ impl Instance {
         match &self.0.runs {
             Runs::Process(process) => process.exited().await,
             Runs::InProcess(server) => server.exited().await,
+        }
+    }
+
+    /// Ends when it has ended, and does not keep it.
+    pub(crate) fn end_notice(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match &self.0.runs {
+            Runs::Process(process) => Box::pin(process.end_notice()),
+            Runs::InProcess(server) => Box::pin(server.end_notice()),
         }
     }
 

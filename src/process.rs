@@ -41,7 +41,7 @@ pub(crate) struct ProcessGroup {
     child: Mutex<Option<Child>>,
     exit: OnceLock<Exit>,
     #[cfg(target_os = "linux")]
-    pidfd: tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>,
+    pidfd: std::sync::Arc<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
 }
 
 /// Why a group could not be ended.
@@ -88,7 +88,7 @@ impl ProcessGroup {
             child: Mutex::new(Some(child)),
             exit: OnceLock::new(),
             #[cfg(target_os = "linux")]
-            pidfd,
+            pidfd: std::sync::Arc::new(pidfd),
         })
     }
 
@@ -134,6 +134,21 @@ impl ProcessGroup {
             }
             #[cfg(not(target_os = "linux"))]
             sleep(pause).await;
+        }
+    }
+
+    /// Ends when the leader has ended, and does not keep it. Without a timer: what only watches must not move a paused
+    /// clock.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn end_notice(&self) -> impl Future<Output = ()> + Send + use<> {
+        let pidfd = std::sync::Arc::clone(&self.pidfd);
+        async move {
+            // It cannot be told from an end when it fails; who hears of it looks.
+            while let Ok(mut readable) = pidfd.readable().await
+                && !is_readable(pidfd.get_ref())
+            {
+                readable.clear_ready();
+            }
         }
     }
 
@@ -243,6 +258,19 @@ impl Drop for ProcessGroup {
             self.group_is_gone();
         }
     }
+}
+
+/// Whether the process of a pidfd has ended.
+#[cfg(target_os = "linux")]
+fn is_readable(pidfd: &std::os::fd::OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once));
+    ready.is_ok_and(|count| count > 0)
 }
 
 #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! Servers: the parameter that adds an axis of server kinds, and the handle on the started node.
 //!
-//! A server starts when its parameter is built and ends with the case: killed, its ports released. A node
-//! that died without anybody having ended it fails the case then, if no method has told so before.
+//! A server starts when its parameter is built and ends with the case: killed, its ports released. One that dies
+//! without anybody having ended it ends the case at once.
 
 use std::any::TypeId;
 use std::fmt;
@@ -76,6 +76,29 @@ pub enum ExitError {
     /// It ended, but processes that it started go on.
     #[error(transparent)]
     Kill(#[from] KillError),
+}
+
+/// The end of a server that was declared with [`Server::expect_exit`].
+#[derive(Debug)]
+#[must_use = "it waits for nothing until `wait` is called"]
+pub struct ExpectedExit {
+    /// `None`: it did not run.
+    instance: Option<crate::node::Instance>,
+    supervisor: Arc<Supervisor>,
+}
+
+impl ExpectedExit {
+    /// Waits until it has ended. It is down then, and can be restarted.
+    ///
+    /// # Errors
+    /// When it did not run, or leaves processes behind that cannot be killed.
+    pub async fn wait(self) -> Result<Exit, ExitError> {
+        let Some(instance) = &self.instance else {
+            let node = self.supervisor.place().name().to_owned();
+            return Err(ExitError::Down { node });
+        };
+        Ok(self.supervisor.expected_exit(instance).await?)
+    }
 }
 
 impl<S: Service> Server<S> {
@@ -184,16 +207,13 @@ impl<S: Service> Server<S> {
         self.0.supervisor.resume().await
     }
 
-    /// Waits until it ends by itself, which is expected from a server that somebody waits for: the case does
-    /// not fail for it. It is down then, and can be restarted.
-    ///
-    /// # Errors
-    /// When it does not run, or leaves processes behind that cannot be killed.
-    pub async fn wait_for_exit(&self) -> Result<Exit, ExitError> {
-        let exit = self.0.supervisor.expect_exit().await?;
-        exit.ok_or_else(|| ExitError::Down {
-            node: self.name().to_owned(),
-        })
+    /// Declares that it is going to end by itself, before what makes it: an end that nobody declared ends the case.
+    /// Holds for its present start; after a restart it is expected to run again.
+    pub fn expect_exit(&self) -> ExpectedExit {
+        ExpectedExit {
+            instance: self.0.supervisor.expect_exit(),
+            supervisor: Arc::clone(&self.0.supervisor),
+        }
     }
 
     fn place(&self) -> &Arc<Place> {
@@ -289,7 +309,7 @@ impl<S: Service> Param for Server<S> {
             case.environment().clone(),
             case.folder()?,
         ));
-        let supervisor = Arc::new(Supervisor::new(place.clone()));
+        let supervisor = Arc::new(Supervisor::new(place.clone(), &case));
         case.defer(format!("server `{}`", place.name()), {
             let supervisor = supervisor.clone();
             move || async move { supervisor.tear_down().await }

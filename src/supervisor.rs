@@ -1,9 +1,12 @@
 //! Keeps one node of a case: whether it is up, that nobody else acts on it meanwhile, and that a death which
-//! nobody ordered is told.
+//! nobody ordered ends the case at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use robust_test_harness::case::{Case, WeakCase};
 use robust_test_harness::error::Error;
+use robust_test_harness::outcome::{Class, Problem};
+use tokio::task::JoinHandle;
 
 use crate::exit::Exit;
 use crate::instance::{Death, Instance, KillError, PauseError, StopError};
@@ -12,6 +15,7 @@ use crate::place::Place;
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     place: Arc<Place>,
+    case: WeakCase,
     /// Held by what changes the node's life, from begin to end.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -21,9 +25,13 @@ pub(crate) struct Supervisor {
 struct State {
     /// What was started and not yet ended by an order; it may have died.
     instance: Option<Instance>,
+    /// How often it was started.
+    starts: u64,
     paused: bool,
-    /// The first death nobody ordered.
-    death: Option<Death>,
+    /// Somebody ends it now, or expects its end.
+    may_end: bool,
+    /// Waits for its end.
+    watch: Option<JoinHandle<()>>,
     /// The case is over.
     closed: bool,
 }
@@ -33,9 +41,10 @@ struct State {
 pub(crate) struct Closed;
 
 impl Supervisor {
-    pub(crate) fn new(place: Arc<Place>) -> Self {
+    pub(crate) fn new(place: Arc<Place>, case: &Case) -> Self {
         Self {
             place,
+            case: case.downgrade(),
             turn: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         }
@@ -59,12 +68,22 @@ impl Supervisor {
     }
 
     /// Takes charge of a node that was just started.
-    pub(crate) async fn adopt(&self, instance: Instance) -> Result<(), Closed> {
+    pub(crate) async fn adopt(self: &Arc<Self>, instance: Instance) -> Result<(), Closed> {
         {
             let mut state = self.state();
             if !state.closed {
+                let ended = instance.end_notice();
                 state.instance = Some(instance);
-                state.paused = false;
+                state.starts += 1;
+                (state.paused, state.may_end) = (false, false);
+                // It keeps nothing: what is dropped without a teardown ends as well.
+                let (supervisor, start) = (Arc::downgrade(self), state.starts);
+                state.watch = Some(tokio::spawn(async move {
+                    ended.await;
+                    if let Some(supervisor) = supervisor.upgrade() {
+                        supervisor.has_ended(start);
+                    }
+                }));
                 return Ok(());
             }
         }
@@ -73,12 +92,37 @@ impl Supervisor {
         Err(Closed)
     }
 
+    /// Ends the case when this start has ended and nobody ended it or expects that.
+    fn has_ended(&self, start: u64) {
+        let state = self.state();
+        if state.starts != start || state.may_end || state.closed {
+            return;
+        }
+        let death = state.instance.as_ref().and_then(Instance::death);
+        drop(state);
+        if let Some(death) = death {
+            self.tell(&death);
+        }
+    }
+
+    fn tell(&self, death: &Death) {
+        // Without a case nobody is left to be told.
+        if let Some(case) = self.case.upgrade() {
+            case.break_off(Problem::new(Class::Death, death.to_string()));
+        }
+    }
+
+    /// From now on its end is no reason to end the case.
+    fn may_end(&self) {
+        self.state().may_end = true;
+    }
+
     /// The instance and whether it is paused; cleans up and tells when it has died.
     async fn alive(&self) -> Result<Option<(Instance, bool)>, Death> {
-        let (instance, paused) = {
+        let (instance, paused, may_end) = {
             let state = self.state();
             match &state.instance {
-                Some(instance) => (instance.clone(), state.paused),
+                Some(instance) => (instance.clone(), state.paused, state.may_end),
                 None => return Ok(None),
             }
         };
@@ -87,9 +131,11 @@ impl Supervisor {
         };
         // The death matters more than a group that outlives it; the harness finds that one.
         let _ = instance.end().await;
-        let mut state = self.state();
-        state.instance = None;
-        state.death.get_or_insert_with(|| death.clone());
+        self.state().instance = None;
+        if may_end {
+            return Ok(None);
+        }
+        self.tell(&death);
         Err(death)
     }
 
@@ -102,11 +148,12 @@ impl Supervisor {
     pub(crate) async fn kill(&self) -> Result<(), KillError> {
         let _turn = self.turn().await;
         if let Some((instance, _)) = self.alive().await? {
+            self.may_end();
             // On failure it stays in charge: the end of the case tries again.
             instance.end().await?;
             self.is_down();
             if let Some(death) = instance.death_before_end() {
-                self.state().death.get_or_insert_with(|| death.clone());
+                self.tell(&death);
                 return Err(death.into());
             }
             tracing::info!(node = self.place.name(), "killed");
@@ -124,6 +171,7 @@ impl Supervisor {
         let Some((instance, paused)) = self.alive().await? else {
             return Ok(());
         };
+        self.may_end();
         let stopped = instance.stop(paused).await;
         if !matches!(stopped, Err(StopError::Kill(_))) {
             self.is_down();
@@ -162,39 +210,50 @@ impl Supervisor {
         }
     }
 
-    /// Waits for an end that the scenario expects; `None` when the node does not run.
-    pub(crate) async fn expect_exit(&self) -> Result<Option<Exit>, KillError> {
-        let Some(instance) = self.instance() else {
-            return Ok(None);
-        };
+    /// The end of what runs now is expected; `None` when nothing runs.
+    pub(crate) fn expect_exit(&self) -> Option<Instance> {
+        let mut state = self.state();
+        let instance = state.instance.clone()?;
+        state.may_end = true;
+        Some(instance)
+    }
+
+    /// Waits for an end that was expected, and cleans up after it.
+    pub(crate) async fn expected_exit(&self, instance: &Instance) -> Result<Exit, KillError> {
         let exit = instance.exited().await;
         let _turn = self.turn().await;
         // Unless a restart has come first.
-        if self.instance().is_some_and(|current| current.is(&instance)) {
+        if self.instance().is_some_and(|current| current.is(instance)) {
             instance.end().await?;
             self.is_down();
         }
-        Ok(Some(exit))
+        Ok(exit)
     }
 
     /// Ends the node with its case. Does not wait for its turn: whoever has that may hang.
     pub(crate) async fn tear_down(&self) -> Result<(), Error> {
-        let (instance, mut death) = {
+        let (instance, is_asked, watch) = {
             let mut state = self.state();
             state.closed = true;
-            (state.instance.take(), state.death.take())
+            (state.instance.take(), state.may_end, state.watch.take())
         };
+        if let Some(watch) = watch {
+            watch.abort();
+            // Either way it is over, and no task of the case's any more.
+            let _aborted = watch.await;
+        }
         let mut ended = Ok(());
         if let Some(instance) = instance {
-            death = death.or_else(|| instance.death());
+            let before = instance.death();
             ended = instance.end().await;
             // The client may have seen its end before this process could.
-            death = death.or_else(|| instance.death_before_end());
+            if let Some(death) = before.or_else(|| instance.death_before_end())
+                && !is_asked
+            {
+                self.tell(&death);
+            }
         }
         self.place.release_ports();
-        match death {
-            Some(death) => Err(death.into()),
-            None => ended.map_err(Into::into),
-        }
+        ended.map_err(Into::into)
     }
 }

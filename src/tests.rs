@@ -68,6 +68,7 @@ impl Fixture {
                 wrong.push(error.to_string());
             }
         }
+        wrong.extend(self.case.broken_off().map(|problem| problem.to_string()));
         wrong
     }
 }

@@ -62,6 +62,8 @@ fn each_kind_runs_and_comes_back_on_its_port() {
 fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
     let finished = run(&[
         "dies_unasked",
+        "dies_while",
+        "dies_as_expected",
         "exits_at_once",
         "never_listens",
         "forks_away",
@@ -76,6 +78,12 @@ fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
             "errored",
             &["`server`", "status 7", "told to die"],
         ),
+        (
+            "dies_while_the_case_waits_for_something_else[server=echo,client=line]",
+            "errored",
+            &["`server`", "status 7", "told to die"],
+        ),
+        ("dies_as_expected[server=echo,client=line]", "passed", &[]),
         (
             "exits_at_once[server=echo]",
             "errored",
@@ -110,6 +118,12 @@ fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
                 text(verdict)
             );
         }
+    }
+    for dead in ["dies_unasked", "dies_while_the_case_waits_for_something_else"] {
+        assert_eq!(
+            verdicts[&format!("{dead}[server=echo,client=line]")].class,
+            "death"
+        );
     }
     let kept = verdicts["dies_unasked[server=echo,client=line]"]
         .artifacts

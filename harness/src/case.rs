@@ -1,15 +1,19 @@
 //! The case a scenario's code runs in: its name, seed, folder and the things to undo afterwards.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Poll;
 
 use once_cell::sync::OnceCell;
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::Notify;
 
 use crate::error::Error;
+use crate::outcome::Problem;
 use crate::param::Environment;
 use crate::seed::Seed;
 
@@ -17,16 +21,43 @@ use crate::seed::Seed;
 #[derive(Clone)]
 pub struct Case(Arc<Inner>);
 
+/// A handle that does not keep the case.
+#[derive(Clone)]
+pub struct WeakCase(Weak<Inner>);
+
+impl WeakCase {
+    /// The case, while it is there.
+    pub fn upgrade(&self) -> Option<Case> {
+        self.0.upgrade().map(Case)
+    }
+}
+
+impl fmt::Debug for WeakCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakCase")
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Case").field(&self.name()).finish()
+    }
+}
+
 struct Inner {
     facts: Facts,
     /// Set once the folder was made.
     folder: OnceCell<()>,
+    /// Notified when the case is broken off.
+    breaking: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     closers: Vec<Closer>,
+    /// Why the case was broken off.
+    broken: Option<Problem>,
     /// How often each name was asked for.
     names: BTreeMap<String, u64>,
 }
@@ -65,8 +96,14 @@ impl Case {
         Self(Arc::new(Inner {
             facts,
             folder: OnceCell::new(),
+            breaking: Notify::new(),
             state: Mutex::default(),
         }))
+    }
+
+    /// A handle for what the case keeps, which must not keep the case.
+    pub fn downgrade(&self) -> WeakCase {
+        WeakCase(Arc::downgrade(&self.0))
     }
 
     /// The full name: `module::scenario[axis=label,..]`.
@@ -138,6 +175,39 @@ impl Case {
             what: what.into(),
             close,
         });
+    }
+
+    /// Ends the case as errored: its code ends at its next `await`, and is torn down. For what goes wrong beside
+    /// that code, such as a server that died. The first reason counts, also when the code ended meanwhile.
+    pub fn break_off(&self, problem: Problem) {
+        self.state().broken.get_or_insert(problem);
+        self.0.breaking.notify_waiters();
+    }
+
+    /// For the executor: why it was broken off, if it was.
+    pub fn broken_off(&self) -> Option<Problem> {
+        self.state().broken.clone()
+    }
+
+    /// For the executor: the future's output, unless the case is broken off first.
+    pub(crate) async fn unless_broken_off<F: Future>(&self, future: F) -> Option<F::Output> {
+        let broken = async {
+            loop {
+                let notified = self.0.breaking.notified();
+                if self.state().broken.is_some() {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        let (mut future, mut broken) = (pin!(future), pin!(broken));
+        std::future::poll_fn(|context| {
+            if broken.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 
     /// For the executor: the last thing deferred and not yet undone.

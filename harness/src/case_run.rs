@@ -217,7 +217,9 @@ fn apply_known_failure(outcome: Outcome, known: Option<&Rule>) -> Outcome {
             because: (*because).to_owned(),
             problem,
         },
-        Outcome::Errored(problem) if matches!(problem.class, Class::Deadline | Class::Crash) => {
+        Outcome::Errored(problem)
+            if matches!(problem.class, Class::Deadline | Class::Crash | Class::Death) =>
+        {
             Outcome::KnownFailure {
                 because: (*because).to_owned(),
                 problem,

@@ -118,7 +118,7 @@ impl Executor {
         if self.inspects && panics::hook_was_replaced() {
             dirty.get_or_insert_with(|| "the case replaced the panic hook".to_owned());
         }
-        if matches!(findings.body, Some(BodyEnd::Cancelled)) {
+        if matches!(findings.body, Some(BodyEnd::Cancelled | BodyEnd::BrokenOff)) {
             dirty.get_or_insert_with(|| "the case was cancelled".to_owned());
         }
         crate::flush::flush_output();
@@ -203,16 +203,27 @@ impl Executor {
                     let case = case.insert(self.case(order, matrix));
                     let (choices, links) = (matrix.choices(order.cell), matrix.links.clone());
                     let build = build.insert(Build::new(case.clone(), scenario.sites, choices, links));
-                    match drive(runtime, or_cancelled(cancel, number, begin(build))) {
-                        Some(Ok(body)) => body,
-                        Some(Err(error)) => return setup_error(&error),
-                        None => return BodyEnd::Cancelled,
+                    let built = or_cancelled(cancel, number, begin(build));
+                    match drive(runtime, case.unless_broken_off(built)) {
+                        Some(Some(Ok(body))) => body,
+                        Some(Some(Err(error))) => return setup_error(&error),
+                        Some(None) => return BodyEnd::Cancelled,
+                        None => return BodyEnd::BrokenOff,
                     }
                 }
             };
             panics::set_phase(Phase::Body);
             let result = match body {
-                Body::Async(future) => drive(runtime, or_cancelled(cancel, number, future)),
+                Body::Async(future) => {
+                    let future = or_cancelled(cancel, number, future);
+                    match &case {
+                        None => drive(runtime, future),
+                        Some(case) => match drive(runtime, case.unless_broken_off(future)) {
+                            Some(result) => result,
+                            None => return BodyEnd::BrokenOff,
+                        },
+                    }
+                }
                 Body::Sync(body) => {
                     let _context = runtime.enter();
                     Some(body())
@@ -230,6 +241,7 @@ impl Executor {
         });
         if let Some(case) = &case {
             self.tear_down(case, findings);
+            findings.broken_off = case.broken_off();
         }
         if !matches!(
             findings.body,

@@ -67,6 +67,8 @@ pub enum Class {
     Deadline,
     /// The worker died.
     Crash,
+    /// A server ended that nobody had ended.
+    Death,
     /// Something outlived the case.
     Leak,
     /// The run was interrupted.
@@ -89,6 +91,7 @@ impl Class {
             Self::Teardown => "teardown",
             Self::Deadline => "deadline",
             Self::Crash => "crash",
+            Self::Death => "death",
             Self::Leak => "leak",
             Self::Interrupted => "interrupted",
             Self::Harness => "harness",

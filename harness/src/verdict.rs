@@ -14,6 +14,8 @@ pub(crate) enum BodyEnd {
     Cancelled,
     /// It never started.
     Broken(Problem),
+    /// It was ended, for the reason that [`Findings::broken_off`] has.
+    BrokenOff,
 }
 
 /// All that an attempt showed.
@@ -21,6 +23,8 @@ pub(crate) enum BodyEnd {
 pub(crate) struct Findings {
     pub(crate) body: Option<BodyEnd>,
     pub(crate) should_panic: Option<ShouldPanic>,
+    /// What went wrong beside its code, and ended it if it had not ended.
+    pub(crate) broken_off: Option<Problem>,
     /// Panics of other threads and tasks.
     pub(crate) other_panics: Vec<Problem>,
     /// Teardowns that failed.
@@ -30,8 +34,8 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// The first of: the body's own problem, a foreign panic, a failed teardown, a leak. The others follow
-    /// in its details.
+    /// The first of: why it was broken off, the body's own problem, a foreign panic, a failed teardown, a leak. The
+    /// others follow in its details.
     pub(crate) fn outcome(self) -> Outcome {
         if self.is_unremarkable() {
             return Outcome::Passed;
@@ -59,7 +63,9 @@ impl Findings {
                 "the case was asked to end",
             ))),
             (BodyEnd::Broken(problem), _) => Some(Outcome::Errored(problem)),
+            (BodyEnd::BrokenOff, _) => None,
         };
+        let broken_off = self.broken_off.map(Outcome::Errored);
         let mut others = Vec::new();
         for problem in self.other_panics {
             others.push(Outcome::Failed(problem));
@@ -77,7 +83,7 @@ impl Findings {
             };
             others.push(Outcome::Errored(Problem::new(Class::Leak, text)));
         }
-        let mut all = body.into_iter().chain(others);
+        let mut all = broken_off.into_iter().chain(body).chain(others);
         match all.next() {
             None => Outcome::Passed,
             // A skip is only a skip when nothing else is wrong.
@@ -93,6 +99,7 @@ impl Findings {
     fn is_unremarkable(&self) -> bool {
         matches!(self.body, Some(BodyEnd::Ok))
             && self.should_panic.is_none()
+            && self.broken_off.is_none()
             && self.other_panics.is_empty()
             && self.teardown.is_empty()
             && self.leaks.is_empty()
@@ -137,6 +144,32 @@ mod tests {
             told.details
         );
         assert!(told.details.contains("also, leak: left behind: thread 1 (x)"));
+    }
+
+    #[test]
+    fn what_broke_the_case_off_comes_before_what_its_code_came_to() {
+        let outcome = |body| {
+            Findings {
+                body: Some(body),
+                broken_off: Some(problem(Class::Death, "node `x` died")),
+                ..Findings::default()
+            }
+            .outcome()
+        };
+        let lost = BodyEnd::Failed(problem(Class::Error, "connection lost"));
+        for (body, more) in [
+            (BodyEnd::BrokenOff, ""),
+            (BodyEnd::Ok, ""),
+            (lost, "also, error: connection lost"),
+        ] {
+            let Outcome::Errored(told) = outcome(body) else {
+                panic!()
+            };
+            assert_eq!(
+                (told.class, &*told.message, &*told.details),
+                (Class::Death, "node `x` died", more)
+            );
+        }
     }
 
     #[test]

@@ -297,9 +297,15 @@ async fn a_death_is_not_covered_up_by_a_kill() {
 async fn a_death_that_was_waited_for_is_expected() {
     let fixture = Fixture::new();
     let server: Server<Moody> = fixture.server(mood!("serves")).await.unwrap();
+    let exit = server.expect_exit();
     poison(&server).await;
-    assert_eq!(server.wait_for_exit().await.unwrap(), Exit::Signaled(11));
-    server.wait_for_exit().await.unwrap_err();
+    assert_eq!(exit.wait().await.unwrap(), Exit::Signaled(11));
+    server.expect_exit().wait().await.unwrap_err();
+    server.restart().await.unwrap();
+
+    // Nobody need wait for it.
+    let _exit = server.expect_exit();
+    poison(&server).await;
     server.restart().await.unwrap();
     assert!(fixture.end().await.is_empty());
 }

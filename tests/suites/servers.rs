@@ -112,6 +112,28 @@ async fn dies_unasked(
 }
 
 #[robust_test]
+async fn dies_while_the_case_waits_for_something_else(
+    #[only("echo")] _server: Server<Echo>,
+    #[only("line")] mut client: Client<Echo>,
+) -> Result {
+    assert_eq!(client.say("die").await?, "");
+    std::future::pending().await
+}
+
+#[robust_test]
+async fn dies_as_expected(
+    #[only("echo")] server: Server<Echo>,
+    #[only("line")] mut client: Client<Echo>,
+) -> Result {
+    let exit = server.expect_exit();
+    assert_eq!(client.say("die").await?, "");
+    assert_eq!(exit.wait().await?.to_string(), "exited with status 7");
+    server.restart().await?;
+    assert!(server.is_running());
+    Ok(())
+}
+
+#[robust_test]
 async fn exits_at_once(
     #[only("echo")]
     #[settings("exit-at-once")]
