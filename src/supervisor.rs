@@ -112,9 +112,9 @@ impl Supervisor {
         }
     }
 
-    /// From now on its end is no reason to end the case.
-    fn may_end(&self) {
-        self.state().may_end = true;
+    /// From now on its end is no reason to end the case; whether that was so before.
+    fn may_end(&self) -> bool {
+        std::mem::replace(&mut self.state().may_end, true)
     }
 
     /// The instance and whether it is paused; cleans up and tells when it has died.
@@ -148,11 +148,13 @@ impl Supervisor {
     pub(crate) async fn kill(&self) -> Result<(), KillError> {
         let _turn = self.turn().await;
         if let Some((instance, _)) = self.alive().await? {
-            self.may_end();
+            let was_expected = self.may_end();
             // On failure it stays in charge: the end of the case tries again.
             instance.end().await?;
             self.is_down();
-            if let Some(death) = instance.death_before_end() {
+            if let Some(death) = instance.death_before_end()
+                && !was_expected
+            {
                 self.tell(&death);
                 return Err(death.into());
             }
