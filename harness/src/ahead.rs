@@ -8,7 +8,6 @@ use crate::rules::Prepared;
 /// The next cases of a slot, in turn. Where the present one takes long, they go back to run elsewhere.
 pub(crate) struct Ahead<'a> {
     cases: VecDeque<Prepared<'a>>,
-    orders: Vec<Order>,
     give_back: &'a (dyn Fn(Vec<Prepared<'a>>) + Sync),
 }
 
@@ -16,7 +15,6 @@ impl<'a> Ahead<'a> {
     pub(crate) fn new(give_back: &'a (dyn Fn(Vec<Prepared<'a>>) + Sync)) -> Self {
         Self {
             cases: VecDeque::new(),
-            orders: Vec::new(),
             give_back,
         }
     }
@@ -26,20 +24,17 @@ impl<'a> Ahead<'a> {
     }
 
     pub(crate) fn push(&mut self, case: Prepared<'a>) {
-        self.orders.push(case.order.clone());
         self.cases.push_back(case);
     }
 
     /// The next case, which is the present one from now on.
     pub(crate) fn pop(&mut self) -> Option<Prepared<'a>> {
-        let case = self.cases.pop_front()?;
-        self.orders.remove(0);
-        Some(case)
+        self.cases.pop_front()
     }
 
     /// The orders of all of them, in turn.
-    pub(crate) fn orders(&self) -> &[Order] {
-        &self.orders
+    pub(crate) fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.cases.iter().map(|case| &case.order)
     }
 
     /// Keeps the first `count` and gives the others back.
@@ -47,7 +42,6 @@ impl<'a> Ahead<'a> {
         if count >= self.cases.len() {
             return;
         }
-        self.orders.truncate(count);
         (self.give_back)(self.cases.drain(count..).collect());
     }
 }

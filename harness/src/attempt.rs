@@ -281,7 +281,7 @@ impl Watch<'_, '_> {
                         let kept = worker.recalled(begun);
                         self.ahead.keep(kept.saturating_sub(1));
                         if kept == 0 {
-                            worker.order(self.order, &[], capture)?;
+                            worker.order(self.order, std::iter::empty(), capture)?;
                         }
                     }
                     FromWorker::Done(done) if done.number == self.order.number => {

@@ -65,7 +65,7 @@ impl InProcess {
             outcome: Outcome::Errored(Problem::new(Class::Harness, "the thread of the cases is gone")),
             usable: false,
         };
-        if self.orders.send(order.clone()).is_err() {
+        if self.orders.send(*order).is_err() {
             return lost();
         }
         let mut left = timeout;

@@ -8,7 +8,7 @@
 /// A table with free slots, in which a value stands in the first that is free from where its hash points to: to
 /// ask it costs a tenth of what the standard library's map costs where nothing is optimised.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     /// A power of two, or none.
     slots: Vec<Slot>,
     len: usize,
@@ -25,7 +25,7 @@ const FREE: u32 = u32::MAX;
 
 impl Index {
     /// Where something is, or its hash again. `is` tells whether it is what is at a place.
-    pub(super) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Result<u32, u64> {
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Result<u32, u64> {
         if self.slots.is_empty() {
             return Err(hash);
         }
@@ -44,14 +44,14 @@ impl Index {
     }
 
     /// Enters the place of something that is not found.
-    pub(super) fn insert(&mut self, hash: u64, at: u32) {
+    pub(crate) fn insert(&mut self, hash: u64, at: u32) {
         self.reserve(1);
         self.put(Slot { hash, at });
         self.len += 1;
     }
 
     /// Makes room for so many more; a quarter of the slots stays free.
-    pub(super) fn reserve(&mut self, more: usize) {
+    pub(crate) fn reserve(&mut self, more: usize) {
         let needed = (self.len + more) / 3 * 4 + 4;
         if needed <= self.slots.len() {
             return;
@@ -76,7 +76,7 @@ impl Index {
 }
 
 /// A hash of the text, good in its low bits; another in the next release, maybe.
-pub(super) fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     let (words, rest) = text.as_bytes().as_chunks::<8>();
     let mut hash = text.len() as u64;
     let mut at = 0;
@@ -90,7 +90,7 @@ pub(super) fn hash(text: &str) -> u64 {
 }
 
 /// A hash with one more number in it.
-pub(super) fn mixed(hash: u64, number: u64) -> u64 {
+pub(crate) fn mixed(hash: u64, number: u64) -> u64 {
     // The golden ratio's odd fraction, as in Fibonacci hashing: what is multiplied up is brought down again.
     let product = (hash ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     product ^ (product >> 32)
@@ -98,7 +98,7 @@ pub(super) fn mixed(hash: u64, number: u64) -> u64 {
 
 /// Values kept once, with a number each.
 #[derive(Debug)]
-pub(super) struct Interner<T> {
+pub(crate) struct Interner<T> {
     values: Vec<T>,
     index: Index,
     last: u32,
@@ -117,7 +117,7 @@ impl<T> Default for Interner<T> {
 impl<T> Interner<T> {
     /// The number of the value that is the `same`, which is made where there is none. `hash` is the same for
     /// values that are, and is asked for only where the last value was another.
-    pub(super) fn intern(
+    pub(crate) fn intern(
         &mut self,
         hash: impl FnOnce() -> u64,
         same: impl Fn(&T) -> bool,
@@ -139,11 +139,11 @@ impl<T> Interner<T> {
     }
 
     /// All, by their numbers.
-    pub(super) fn values(&self) -> &[T] {
+    pub(crate) fn values(&self) -> &[T] {
         &self.values
     }
 
-    pub(super) fn get(&self, number: u32) -> &T {
+    pub(crate) fn get(&self, number: u32) -> &T {
         &self.values[number as usize]
     }
 }

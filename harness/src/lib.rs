@@ -19,6 +19,7 @@ pub mod signal;
 // What a run decides.
 pub mod event;
 pub mod exit;
+mod index;
 pub mod matrix;
 mod near_miss;
 pub mod outcome;

@@ -30,9 +30,9 @@ impl OutputStream {
         }
     }
 
-    /// So many cases were ordered ahead.
-    pub(crate) fn ordered_ahead(&mut self, cases: usize) {
-        self.due += cases;
+    /// One more case was ordered ahead.
+    pub(crate) fn ordered_ahead(&mut self) {
+        self.due += 1;
     }
 
     /// Of the cases that were ordered ahead no more than the next `begun` have begun or will.
@@ -124,7 +124,7 @@ mod tests {
     /// What each case gets, of a stream read in pieces of `size` bytes, with the next case told once `read` says.
     fn cut(stream: &[u8], cases: usize, size: usize) -> Vec<Vec<u8>> {
         let mut output = OutputStream::new(MARK);
-        output.ordered_ahead(cases - 1);
+        (1..cases).for_each(|_| output.ordered_ahead());
         let mut found = vec![Vec::new()];
         let mut pieces = stream.chunks(size);
         loop {
@@ -171,7 +171,7 @@ mod tests {
     fn a_case_may_be_over_before_its_predecessors_mark_is_read() {
         let mut output = OutputStream::new(MARK);
         let mut kept = Vec::new();
-        output.ordered_ahead(1);
+        output.ordered_ahead();
         output.next_case(true, &mut |bytes| kept.extend_from_slice(bytes));
         output.push(&MARK, &mut |bytes| kept.extend_from_slice(bytes));
         output.push(b"second", &mut |bytes| kept.extend_from_slice(bytes));
@@ -182,7 +182,7 @@ mod tests {
     fn what_comes_after_the_last_mark_is_the_next_cases() {
         let mut output = OutputStream::new(MARK);
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        output.ordered_ahead(1);
+        output.ordered_ahead();
         for piece in [&b"one<the"[..], &MARK, b"two"] {
             output.push(piece, &mut |bytes| first.extend_from_slice(bytes));
         }
@@ -196,7 +196,7 @@ mod tests {
     fn a_recall_leaves_the_marks_of_what_had_begun() {
         let mut output = OutputStream::new(MARK);
         let mut kept = Vec::new();
-        output.ordered_ahead(3);
+        (0..3).for_each(|_| output.ordered_ahead());
         output.push(&[&MARK[..], b"second"].concat(), &mut |_| {
             panic!("it is not the first's")
         });
@@ -211,7 +211,7 @@ mod tests {
     fn without_a_mark_to_come_everything_is_the_present_cases() {
         let mut output = OutputStream::new(MARK);
         let mut kept = Vec::new();
-        output.ordered_ahead(3);
+        (0..3).for_each(|_| output.ordered_ahead());
         output.push(b"x<the", &mut |bytes| kept.extend_from_slice(bytes));
         output.none_ahead(0);
         output.push(&MARK, &mut |bytes| kept.extend_from_slice(bytes));

@@ -291,7 +291,7 @@ impl Shared {
     fn next_case<'a>(&'a self, slot: &Slot, ahead: &mut Ahead<'a>) -> Option<Prepared<'a>> {
         if ahead.len() > 0 {
             let mut state = self.lock();
-            let begun = ahead.orders().first().is_some_and(|order| slot.has_sent(order));
+            let begun = ahead.orders().next().is_some_and(|order| slot.has_sent(order));
             if state.stopped.is_none() || begun {
                 let next = ahead.pop()?;
                 state.scheduler.start_ahead(next.class);

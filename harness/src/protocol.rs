@@ -40,7 +40,7 @@ pub(crate) struct WorkerConfig {
 }
 
 /// One case to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order {
     /// Unique in a run.
     pub(crate) number: u64,

@@ -94,7 +94,12 @@ impl WorkerHandle {
 
     /// Sends the present order, unless it was sent ahead, and those of `ahead` that were not sent yet. It writes
     /// to a channel that does not block, which a few orders of a few dozen bytes never fill.
-    pub(crate) fn order(&mut self, order: &Order, ahead: &[Order], capture: &mut Capture) -> io::Result<()> {
+    pub(crate) fn order<'a>(
+        &mut self,
+        order: &Order,
+        ahead: impl Iterator<Item = &'a Order>,
+        capture: &mut Capture,
+    ) -> io::Result<()> {
         let mut bytes = Vec::new();
         let known = self.sent.front().is_some_and(|sent| sent.number == order.number);
         self.stream.next_case(known, &mut |bytes| capture.push(bytes));
@@ -103,11 +108,10 @@ impl WorkerHandle {
             self.send(order, false, &mut bytes);
         }
         if !self.recalling {
-            let news = ahead.get(self.sent.len() - 1..).unwrap_or_default();
-            for next in news {
+            for next in ahead.skip(self.sent.len() - 1) {
                 self.send(next, true, &mut bytes);
+                self.stream.ordered_ahead();
             }
-            self.stream.ordered_ahead(news.len());
         }
         if bytes.is_empty() {
             return Ok(());
@@ -118,11 +122,7 @@ impl WorkerHandle {
     }
 
     fn send(&mut self, order: &Order, ahead: bool, bytes: &mut Vec<u8>) {
-        Order {
-            ahead,
-            ..order.clone()
-        }
-        .encode(bytes);
+        Order { ahead, ..*order }.encode(bytes);
         self.sent.push_back(Sent {
             number: order.number,
             ahead,

@@ -1,70 +1,45 @@
 //! The names of a suite's scenarios, each at most once.
-//!
-//! Every run looks at all of them before it starts anything, and a suite may have thousands: a table of places
-//! by hash is several times faster here than a map, above all in builds without optimisation.
 
 use std::collections::BTreeMap;
 
+use crate::index::{Index, hash};
 use crate::registry::Scenario;
 
 /// See the module.
 pub(super) struct ScenarioNames {
     all: Vec<(String, &'static Scenario)>,
-    /// Places in `all`, each at its name's hash or the next free one after it; a power of two many, of which
-    /// at most half are taken.
-    places: Vec<Option<u32>>,
+    index: Index,
 }
 
 impl ScenarioNames {
     /// For at most `count` names.
     pub(super) fn with_room_for(count: usize) -> Self {
+        let mut index = Index::default();
+        index.reserve(count);
         Self {
             all: Vec::with_capacity(count),
-            places: vec![None; (count * 2).next_power_of_two()],
+            index,
         }
     }
 
     /// Adds a name. Where there is one like it already, says of which scenario instead.
     pub(super) fn add(&mut self, name: &str, scenario: &'static Scenario) -> Option<&'static Scenario> {
-        let last = self.places.len() - 1;
-        let mut index = hash(name) as usize & last;
-        while let Some(place) = self.places[index] {
-            let (known, first) = &self.all[place as usize];
-            if known.as_bytes() == name.as_bytes() {
-                return Some(first);
+        let is = |at: u32| self.all[at as usize].0.as_bytes() == name.as_bytes();
+        match self.index.find(hash(name), is) {
+            Ok(at) => Some(self.all[at as usize].1),
+            Err(hash) => {
+                let at = u32::try_from(self.all.len()).expect("fewer than 2^32 scenarios");
+                self.index.insert(hash, at);
+                self.all.push((name.to_owned(), scenario));
+                None
             }
-            index = (index + 1) & last;
         }
-        self.places[index] = u32::try_from(self.all.len()).ok();
-        self.all.push((name.to_owned(), scenario));
-        None
     }
 
     pub(super) fn sorted(&self) -> BTreeMap<&str, &'static Scenario> {
         let all = self.all.iter();
         all.map(|(name, scenario)| (name.as_str(), *scenario)).collect()
     }
-}
-
-/// Eight bytes at a time, the last eight once more; every one of them may tell two names apart.
-fn hash(name: &str) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut rest = name.as_bytes();
-    let mut hash = rest.len() as u64;
-    let mut add = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(ODD);
-    if let Some(end) = rest.last_chunk() {
-        add(u64::from_le_bytes(*end));
-        while let Some((word, more)) = rest.split_first_chunk() {
-            add(u64::from_le_bytes(*word));
-            rest = more;
-        }
-    } else {
-        for byte in rest {
-            add(u64::from(*byte));
-        }
-    }
-    // The upper bits are those that every byte has reached.
-    hash >> 32
 }
 
 #[cfg(test)]

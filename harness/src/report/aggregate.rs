@@ -16,9 +16,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::event::CaseFinished;
+use crate::index::{self, Index, Interner};
 use crate::outcome::Outcome;
 use crate::report::case::{Case, CaseReport, Detail, NAME_MARK, Place, axes_of_name};
-use crate::report::index::{self, Index, Interner};
 use crate::report::plan::Plan;
 use crate::report::totals::{Status, Totals};
 

@@ -15,8 +15,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::index::{self, Interner};
 use crate::report::case::Case;
-use crate::report::index::{self, Interner};
 use crate::report::json_bytes::{escaped, push_array, push_number, push_string, put};
 use crate::report::junit::arguments;
 use crate::report::suite::Suite;

@@ -14,7 +14,6 @@ pub(crate) mod detached;
 mod errors;
 pub mod file;
 pub mod html;
-mod index;
 pub mod json;
 mod json_bytes;
 pub mod junit;

@@ -3,7 +3,7 @@
 //! Ranges of cells stay ranges until somebody asks for the names, so a plan of a million cases is small.
 
 use crate::event::{Planned, RunStarted};
-use crate::report::index::{self, Index};
+use crate::index::{self, Index};
 use crate::seed::Seed;
 
 /// The union of what runs of one suite planned.
