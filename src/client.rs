@@ -18,8 +18,9 @@ use robust_test_harness::param::{Axis, AxisValue, Build, Environment, Param, Sha
 use robust_test_harness::registry::Site;
 
 use crate::clock::{human, within};
-use crate::place::{Place, ProgramError, program, unavailable};
-use crate::server::{Target, endpoint, token};
+use crate::member::Members;
+use crate::place::{Place, ProgramError, View, program, unavailable};
+use crate::server::{Server, Target, token};
 use crate::service::{Cause, ClientKind, ConnectFn, Service, client_kinds, none_registered};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -30,17 +31,35 @@ pub struct ClientLink {
     case: Case,
     kind: &'static ClientKind,
     id: String,
+    /// The node it connects to.
     server: Arc<Place>,
+    /// That node's cluster.
+    members: Members,
 }
 
 impl ClientLink {
-    /// Where the server listens: the port that its start function asked for by this name.
+    /// Where the server listens: the port that its start function asked for by this name. Of a cluster, the node
+    /// that the client connects to: the first one, or the one that [`Client::connect_to`] names.
     ///
     /// # Panics
-    /// When its start function asked for no port of that name.
+    /// When its start function asked for no port of that name, or for one that is not for clients.
     #[track_caller]
     pub fn endpoint(&self, name: &str) -> SocketAddr {
-        endpoint(&self.server, name)
+        self.server.expect_endpoint(name, View::Client)
+    }
+
+    /// The same of every node of the cluster, by number, for clients that know several; one of a server on its
+    /// own.
+    ///
+    /// # Panics
+    /// As [`ClientLink::endpoint`].
+    #[track_caller]
+    pub fn endpoints(&self, name: &str) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        for place in self.members.places() {
+            addresses.push(place.expect_endpoint(name, View::Client));
+        }
+        addresses
     }
 
     /// The name of the server's kind.
@@ -185,6 +204,19 @@ impl<S: Service> Client<S> {
         Self::connect(client.link.another()).await
     }
 
+    /// Connects another client of the same kind to this server, such as another node of the cluster, with an id of
+    /// its own.
+    ///
+    /// # Errors
+    /// When it does not connect, within 10 s.
+    pub async fn connect_to(client: &Self, server: &Server<S>) -> Result<Self, ConnectError> {
+        let link = ClientLink {
+            server: Arc::clone(server.place()),
+            ..client.link.another()
+        };
+        Self::connect(link).await
+    }
+
     /// Drops the author's client now rather than at the end of the case.
     pub fn close(mut client: Self) {
         drop(client.held.take());
@@ -288,8 +320,13 @@ impl<S: Service> Param for Client<S> {
         let kind = *client_kinds::<S>()
             .get(build.choice())
             .ok_or_else(|| error(none_registered::<S>("robust_client")))?;
-        let Target(server) = build.linked()?;
-        let server = server.clone();
+        let Target(members) = build.linked()?;
+        let members = members.clone();
+        let server = members
+            .places()
+            .into_iter()
+            .next()
+            .ok_or_else(|| error("the cluster has no node to connect to"))?;
         let case = build.case().clone();
         let id = case.unique_name(build.site().name);
         let link = ClientLink {
@@ -297,6 +334,7 @@ impl<S: Service> Param for Client<S> {
             kind,
             id,
             server,
+            members,
         };
         Self::connect(link).await.map_err(|error| match error {
             // A skip stays one.

@@ -1,9 +1,12 @@
 //! A started node, whichever way it runs, and how it is ended.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use robust_test_harness::error::Result as AuthorsResult;
 
 use crate::clock::{Backoff, Deadline, human, within};
 use crate::exit::{Exit, Signal};
@@ -12,6 +15,8 @@ use crate::listener::{Family, Owner, owner};
 use crate::log::LogTail;
 use crate::place::Place;
 use crate::process::{EndError, ProcessGroup};
+use crate::readiness::{Ready, holds_now};
+use crate::service::{BoxFuture, Cause};
 
 /// How long a process may take to freeze.
 const PAUSE_WITHIN: Duration = Duration::from_secs(5);
@@ -31,8 +36,29 @@ struct Inner {
     place: Arc<Place>,
     /// The length of the log before this start.
     log_begin: u64,
-    stop_signal: Signal,
-    stop_within: Duration,
+    /// What it is asked about its health; held meanwhile.
+    health: tokio::sync::Mutex<Vec<Ready>>,
+    manner: Manner,
+}
+
+/// How a node is asked to stop, and how long its log may get.
+pub(crate) struct Manner {
+    pub(crate) stop_signal: Signal,
+    pub(crate) stop_within: Duration,
+    pub(crate) quiesce: Option<Quiesce>,
+    pub(crate) log_bytes_max: u64,
+}
+
+/// See [`crate::launch::Launch::quiesce`].
+pub(crate) type Quiesce = Box<dyn Fn() -> BoxFuture<'static, AuthorsResult> + Send + Sync>;
+
+impl fmt::Debug for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manner")
+            .field("stop_signal", &self.stop_signal)
+            .field("stop_within", &self.stop_within)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The two ways a node runs.
@@ -109,12 +135,21 @@ pub enum StopError {
         /// What it printed last.
         log: LogTail,
     },
+    /// What its kind does before a stop failed; the node was stopped all the same.
+    #[error("node `{node}` could not be quiesced")]
+    Quiesce {
+        /// The node's name.
+        node: String,
+        /// What went wrong.
+        #[source]
+        cause: Cause,
+    },
     /// It did not end even when killed.
     #[error(transparent)]
     Kill(KillError),
 }
 
-/// A node could not be paused or resumed.
+/// A node could not be paused, resumed or signalled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PauseError {
@@ -127,8 +162,8 @@ pub enum PauseError {
         /// The node's name.
         node: String,
     },
-    /// Threads cannot be paused.
-    #[error("node `{node}` runs inside the case's process, and only a process can be paused")]
+    /// Threads cannot be paused, and have no signals of their own.
+    #[error("node `{node}` runs inside the case's process, and only a process can be paused or signalled")]
     InProcess {
         /// The node's name.
         node: String,
@@ -152,20 +187,51 @@ pub enum PauseError {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        runs: Runs,
-        place: Arc<Place>,
-        log_begin: u64,
-        stop_signal: Signal,
-        stop_within: Duration,
-    ) -> Self {
+    pub(crate) fn new(runs: Runs, place: Arc<Place>, log_begin: u64, manner: Manner) -> Self {
         Self(Arc::new(Inner {
             runs,
             place,
             log_begin,
-            stop_signal,
-            stop_within,
+            health: tokio::sync::Mutex::default(),
+            manner,
         }))
+    }
+
+    /// The conditions for its health, from when it is ready on.
+    pub(crate) async fn healthy_when(&self, conditions: Vec<Ready>) {
+        *self.0.health.lock().await = conditions;
+    }
+
+    /// Why it is not healthy now; one look at each condition, all within `limit`.
+    pub(crate) async fn ailment(&self, limit: Duration) -> Option<String> {
+        if let Some(exit) = self.exit_now() {
+            return Some(format!("it {exit}"));
+        }
+        let mut health = self.0.health.lock().await;
+        holds_now(&mut health, limit, &self.0.place, self).await.err()
+    }
+
+    pub(crate) fn log_bytes_max(&self) -> u64 {
+        self.0.manner.log_bytes_max
+    }
+
+    /// What its kind does before it is asked to stop; nothing where it named nothing.
+    pub(crate) async fn quiesce(&self) -> Result<(), StopError> {
+        let Some(quiesce) = &self.0.manner.quiesce else {
+            return Ok(());
+        };
+        let waited = self.0.manner.stop_within;
+        let failed = |cause| StopError::Quiesce {
+            node: self.node(),
+            cause,
+        };
+        match within(waited, quiesce()).await {
+            Ok(quiesced) => quiesced.map_err(|error| failed(Cause(error))),
+            Err(_) => Err(failed(Cause(robust_test_harness::error::error(format!(
+                "it has not returned within {}",
+                human(waited)
+            ))))),
+        }
     }
 
     /// Whether both are the same start of the same node.
@@ -290,7 +356,7 @@ impl Instance {
 
     /// Asks it to stop, and kills it when it does not, or what it leaves behind.
     pub(crate) async fn stop(&self, paused: bool) -> Result<(), StopError> {
-        let (signal, waited) = (self.0.stop_signal, self.0.stop_within);
+        let (signal, waited) = (self.0.manner.stop_signal, self.0.manner.stop_within);
         let asked = match &self.0.runs {
             Runs::Process(process) => {
                 let sent = process.signal_leader(signal);
@@ -344,6 +410,20 @@ impl Instance {
             tokio::time::sleep(backoff.next()).await;
         }
         Ok(())
+    }
+
+    /// Sends a signal to its first process.
+    pub(crate) fn send(&self, signal: Signal) -> Result<(), PauseError> {
+        let Runs::Process(process) = &self.0.runs else {
+            return Err(PauseError::InProcess { node: self.node() });
+        };
+        process
+            .signal_leader(signal)
+            .map_err(|source| PauseError::Signal {
+                node: self.node(),
+                signal,
+                source,
+            })
     }
 
     /// Lets them go on.

@@ -3,9 +3,11 @@
 //! What authors of scenarios and of kinds use, on top of the runner in `robust_test_harness`. In reading
 //! order:
 //! - [`service`]: a kind of system, and the descriptors of its server and client kinds.
-//! - [`server`], [`client`]: the parameters of scenarios, and the handles on what was started.
-//! - [`node`], [`command`], [`readiness`]: what a start function works with.
-//! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end.
+//! - [`server`], [`cluster`], [`client`]: the parameters of scenarios, and the handles on what was started.
+//! - [`view`]: what operators see of a node, and what is inside.
+//! - [`node`], [`command`], [`launch`], [`readiness`]: what a start function works with. [`member`]: the other nodes.
+//! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
+//!   their ports do meanwhile.
 //! - [`eventually`](mod@eventually): waiting until something holds.
 
 extern crate self as robust_test;
@@ -13,14 +15,20 @@ extern crate self as robust_test;
 mod attributes;
 pub mod client;
 mod clock;
+pub mod cluster;
 pub mod command;
+pub mod down;
 pub mod eventually;
 pub mod exit;
 pub mod in_process;
 pub mod instance;
+pub mod launch;
 mod listener;
 mod log;
+mod log_limit;
+pub mod member;
 pub mod node;
+mod oracle;
 mod place;
 mod port;
 mod process;
@@ -30,6 +38,7 @@ pub mod service;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 pub use attributes::{robust_client, robust_server, robust_test};
 pub use clock::{millis, secs};
@@ -40,18 +49,22 @@ pub use rand;
 pub use robust_test_harness as harness;
 pub use robust_test_harness::case::Case;
 pub use robust_test_harness::error::{Context, Error, Result, error, skip};
+pub use supervisor::StandInError;
 
 /// What scenarios and kinds use.
 pub mod prelude {
     pub use crate::client::{Client, ClientLink};
+    pub use crate::cluster::Cluster;
     pub use crate::command::{Embedded, ServerCommand};
+    pub use crate::down::Down;
     pub use crate::eventually::{Attempt, Done, eventually};
     pub use crate::exit::{Exit, Signal};
     pub use crate::in_process::Stopping;
     pub use crate::node::{Instance, Node};
     pub use crate::readiness::{Ready, log_line, probe, tcp};
-    pub use crate::server::Server;
+    pub use crate::server::{Restart, Server};
     pub use crate::service::{BoxFuture, Service};
+    pub use crate::view::{AdminView, ClusterView, InternalsView, NodeLink};
     pub use crate::{Case, Context, Error, Result, error, millis, secs, skip};
     pub use crate::{robust_client, robust_server, robust_test};
 }
@@ -59,7 +72,7 @@ pub mod prelude {
 /// For the attributes' expansions alone.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::service::{ClientKind, ConnectFn, ServerKind, StartFn, kinds};
+    pub use crate::service::{ClientKind, ConnectFn, ServerKind, StartFn, StartOrder, kinds};
     pub use inventory;
     pub use robust_test_harness::expansion::*;
 }

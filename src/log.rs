@@ -11,6 +11,8 @@ const TAIL_LINES: usize = 20;
 /// How much of a log is read for them.
 const TAIL_BYTES: u64 = 64 * 1024;
 const NOTE: &str = "--- ";
+/// Of a log that is too long, so much of its beginning and of its end is kept.
+const KEPT_BYTES: u64 = 4 << 20;
 
 /// The log file of one node.
 #[derive(Debug)]
@@ -77,6 +79,22 @@ impl Log {
             Err(error) => return Err(error),
         }
         Ok(bytes)
+    }
+
+    /// Keeps the beginning and the end of a log that is too long.
+    pub(crate) fn leave_out_middle(&self) -> io::Result<()> {
+        let mut file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        let length = file.metadata()?.len();
+        if length <= 2 * KEPT_BYTES {
+            return Ok(());
+        }
+        let mut end = Vec::new();
+        file.seek(SeekFrom::Start(length - KEPT_BYTES))?;
+        file.read_to_end(&mut end)?;
+        file.set_len(KEPT_BYTES)?;
+        file.seek(SeekFrom::End(0))?;
+        writeln!(file, "\n{NOTE}{} bytes left out ---", length - 2 * KEPT_BYTES)?;
+        file.write_all(&end)
     }
 
     /// The last lines from `begin` on.

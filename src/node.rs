@@ -24,8 +24,10 @@ use std::sync::Arc;
 
 use crate::command::{Embedded, ServerCommand};
 use crate::in_process::{self, Ending, Stopping};
-use crate::place::{Place, ProgramError, WriteFileError, local};
+use crate::member::{Member, Members};
+use crate::place::{Place, ProgramError, View, WriteFileError, local};
 use crate::service::Service;
+use crate::view::{Internals, InternalsView};
 
 pub use crate::instance::Instance;
 
@@ -34,17 +36,74 @@ pub use crate::instance::Instance;
 pub struct Node<S: Service> {
     place: Arc<Place>,
     settings: Arc<S::Settings>,
+    members: Members,
+    internals: Internals,
 }
 
 impl<S: Service> Node<S> {
-    pub(crate) fn new(place: Arc<Place>, settings: Arc<S::Settings>) -> Self {
-        Self { place, settings }
+    pub(crate) fn new(
+        place: Arc<Place>,
+        settings: Arc<S::Settings>,
+        members: Members,
+        internals: Internals,
+    ) -> Self {
+        Self {
+            place,
+            settings,
+            members,
+            internals,
+        }
+    }
+
+    pub(crate) fn set_settings(&mut self, settings: S::Settings) {
+        self.settings = Arc::new(settings);
     }
 
     /// The node's name in messages and file names: the scenario's parameter, `broker`; the second one of a
-    /// parameter that holds several is `broker-2`.
+    /// parameter that holds several is `broker-2`, the second one of the cluster `db` is `db-2`.
     pub fn name(&self) -> &str {
         self.place.name()
+    }
+
+    /// Its number in its cluster, from 1 on; 1 for a server on its own.
+    pub fn number(&self) -> usize {
+        self.place.number()
+    }
+
+    /// The nodes of its cluster, itself included, by number; itself alone for a server on its own. They are
+    /// prepared: their addresses can be told, whether they run or not.
+    ///
+    /// ```
+    /// # use robust_test::prelude::*;
+    /// # fn example<S: Service>(node: &Node<S>) {
+    /// let peers: Vec<String> = node
+    ///     .members()
+    ///     .iter()
+    ///     .map(|member| format!("{}=http://{}", member.name(), member.address("peer")))
+    ///     .collect();
+    /// # }
+    /// ```
+    pub fn members(&self) -> Vec<Member> {
+        self.members.all()
+    }
+
+    /// Whether it was added to a cluster that had been formed without it.
+    pub fn is_joining(&self) -> bool {
+        self.members.joined_later(self.number())
+    }
+
+    /// Which start this is: 1 for the first one, 2 for that after the first restart.
+    pub fn start(&self) -> u32 {
+        self.place.starts() + 1
+    }
+
+    /// Hands what is inside of a server in this process to [`crate::server::Server::internals`], until the node
+    /// stops.
+    pub fn expose(&self, internals: impl Into<Arc<S::Internals>>)
+    where
+        S: InternalsView,
+    {
+        self.internals.put(internals.into());
     }
 
     /// The port called `name`, for the server to listen on at 127.0.0.1 (or every address): leased for this
@@ -55,6 +114,18 @@ impl<S: Service> Node<S> {
     /// When no port of this machine is free.
     pub fn port(&self, name: &str) -> u16 {
         match self.place.port(name) {
+            Ok(port) => port,
+            Err(error) => panic!("node `{}` gets no port `{name}`: {error}", self.name()),
+        }
+    }
+
+    /// As [`Node::port`], for what operators talk to and clients do not: [`crate::view::NodeLink`] has it,
+    /// [`crate::client::ClientLink`] does not.
+    ///
+    /// # Panics
+    /// As [`Node::port`].
+    pub fn admin_port(&self, name: &str) -> u16 {
+        match self.place.port_for(name, View::Admin) {
             Ok(port) => port,
             Err(error) => panic!("node `{}` gets no port `{name}`: {error}", self.name()),
         }
@@ -120,7 +191,7 @@ impl<S: Service> Node<S> {
     /// A program to run as this node: a path, a name on the path, or the kind's own `program`, which `--bin`
     /// replaces.
     pub fn command(&self, program: impl AsRef<Path>) -> ServerCommand {
-        ServerCommand::new(self.place.clone(), program.as_ref())
+        ServerCommand::of(self.place.clone(), program.as_ref())
     }
 
     /// An async server to run inside the case's process: on a thread and tokio runtime of its own, so that a
@@ -148,7 +219,7 @@ impl<S: Service> Node<S> {
         F: FnOnce(Stopping) -> Fut + Send + 'static,
         Fut: Future<Output: Ending> + Send + 'static,
     {
-        Embedded::new(self.place.clone(), in_process::task(serve))
+        Embedded::of(self.place.clone(), in_process::task(serve))
     }
 
     /// A blocking server to run on a thread of the case's process. A thread cannot be killed: give it
@@ -158,6 +229,6 @@ impl<S: Service> Node<S> {
         F: FnOnce(Stopping) -> R + Send + 'static,
         R: Ending,
     {
-        Embedded::new(self.place.clone(), in_process::thread(serve))
+        Embedded::of(self.place.clone(), in_process::thread(serve))
     }
 }

@@ -1,4 +1,5 @@
-//! What a node keeps over its restarts: its name, ports, files and log.
+//! What a node keeps over its restarts: its name, ports, files and log. A node is *prepared* when it has a place:
+//! its addresses are known then, to itself and to the other members of its cluster, and nothing runs yet.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,12 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use robust_test_harness::param::Environment;
 
 use crate::log::Log;
+use crate::oracle::Oracles;
 use crate::port::Lease;
 
 /// The parts of a node that do not depend on its service's type.
 #[derive(Debug)]
 pub(crate) struct Place {
     name: String,
+    /// From 1 on, among the nodes of its cluster.
+    number: usize,
     kind: &'static str,
     /// The kind's `program`.
     program: Option<&'static str>,
@@ -23,8 +27,35 @@ pub(crate) struct Place {
     /// `<case folder>/<node>`.
     folder: PathBuf,
     log: Log,
-    ports: Mutex<BTreeMap<String, Lease>>,
+    ports: Mutex<BTreeMap<String, Port>>,
     starts: AtomicU32,
+    oracles: Mutex<Oracles>,
+}
+
+/// A port of a node.
+#[derive(Debug)]
+struct Port {
+    lease: Lease,
+    /// Only for the admin view.
+    is_admin: bool,
+}
+
+/// Who asks for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// What users talk to.
+    Client,
+    /// Everything.
+    Admin,
+}
+
+/// Why there is no such address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoEndpoint {
+    /// Its start function asked for these ports.
+    Unknown(Vec<String>),
+    /// It is not for clients.
+    Admin,
 }
 
 /// A kind's program is not there.
@@ -65,12 +96,14 @@ pub struct WriteFileError {
 impl Place {
     pub(crate) fn new(
         name: String,
+        number: usize,
         kind: &'static str,
         program: Option<&'static str>,
         environment: Arc<Environment>,
         case_folder: &Path,
     ) -> Self {
         Self {
+            number,
             folder: case_folder.join(&name),
             log: Log::new(case_folder.join(format!("{name}.log"))),
             name,
@@ -79,7 +112,17 @@ impl Place {
             environment,
             ports: Mutex::default(),
             starts: AtomicU32::new(0),
+            oracles: Mutex::default(),
         }
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// What its log is searched for.
+    pub(crate) fn oracles(&self) -> MutexGuard<'_, Oracles> {
+        self.oracles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -99,28 +142,55 @@ impl Place {
         self.starts.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn ports(&self) -> MutexGuard<'_, BTreeMap<String, Lease>> {
+    /// How often it was started.
+    pub(crate) fn starts(&self) -> u32 {
+        self.starts.load(Ordering::Relaxed)
+    }
+
+    fn ports(&self) -> MutexGuard<'_, BTreeMap<String, Port>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The port called `name`, leased when it is asked for the first time.
     pub(crate) fn port(&self, name: &str) -> io::Result<u16> {
-        let mut ports = self.ports();
-        if let Some(lease) = ports.get(name) {
-            return Ok(lease.port());
-        }
-        let lease = Lease::new()?;
-        let port = lease.port();
-        ports.insert(name.to_owned(), lease);
-        Ok(port)
+        self.port_for(name, View::Client)
     }
 
-    /// The address of a port that was asked for before, else the names of those that were.
-    pub(crate) fn endpoint(&self, name: &str) -> Result<SocketAddr, Vec<String>> {
+    /// The same of a port that is, if it is new, for `view` alone.
+    pub(crate) fn port_for(&self, name: &str, view: View) -> io::Result<u16> {
+        let mut ports = self.ports();
+        if let Some(port) = ports.get(name) {
+            return Ok(port.lease.port());
+        }
+        let lease = Lease::new()?;
+        let number = lease.port();
+        let is_admin = view == View::Admin;
+        ports.insert(name.to_owned(), Port { lease, is_admin });
+        Ok(number)
+    }
+
+    /// The address of a port that was asked for before, if it is for `view`.
+    pub(crate) fn endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
         let ports = self.ports();
         match ports.get(name) {
-            Some(lease) => Ok(local(lease.port())),
-            None => Err(ports.keys().cloned().collect()),
+            Some(port) if port.is_admin && view == View::Client => Err(NoEndpoint::Admin),
+            Some(port) => Ok(local(port.lease.port())),
+            None => Err(NoEndpoint::Unknown(ports.keys().cloned().collect())),
+        }
+    }
+
+    /// As [`Place::endpoint`], for callers who named a port that there must be.
+    #[track_caller]
+    pub(crate) fn expect_endpoint(&self, name: &str, view: View) -> SocketAddr {
+        let (node, kind) = (&self.name, self.kind);
+        match self.endpoint(name, view) {
+            Ok(address) => address,
+            Err(NoEndpoint::Unknown(others)) => {
+                panic!("node `{node}` ({kind}) has no port `{name}`: its start function asked for {others:?}")
+            }
+            Err(NoEndpoint::Admin) => panic!(
+                "port `{name}` of node `{node}` ({kind}) is not for clients: `Server::admin` is the view that has it"
+            ),
         }
     }
 
@@ -129,7 +199,7 @@ impl Place {
         let ports = self.ports();
         ports
             .iter()
-            .map(|(name, lease)| (name.clone(), lease.port()))
+            .map(|(name, port)| (name.clone(), port.lease.port()))
             .collect()
     }
 
@@ -147,6 +217,14 @@ impl Place {
         let folder = self.folder.join("data");
         std::fs::create_dir_all(&folder)?;
         Ok(folder)
+    }
+
+    /// Removes the folder for the node's data with everything in it.
+    pub(crate) fn wipe_data(&self) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.folder.join("data")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     pub(crate) fn write_file(&self, name: &Path, contents: &[u8]) -> Result<PathBuf, WriteFileError> {

@@ -8,11 +8,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::clock::{Backoff, Deadline, within};
-use crate::command::StartError;
+use crate::clock::{Backoff, Deadline, human, within};
 use crate::eventually::Attempt;
 use crate::exit::Exit;
 use crate::instance::Instance;
+use crate::launch::StartError;
 use crate::listener::{Owner, owner};
 use crate::place::{Place, local};
 
@@ -162,6 +162,26 @@ pub(crate) async fn wait(
     }
     // A program that fails at once, in a kind without conditions, or just after the last one held.
     instance.exit_now().map_or(Ok(()), |exit| Err(exited(exit)))
+}
+
+/// Whether all conditions hold now: one look at each, all within `limit`; why not otherwise.
+pub(crate) async fn holds_now(
+    conditions: &mut [Ready],
+    limit: Duration,
+    place: &Place,
+    instance: &Instance,
+) -> Result<(), String> {
+    let deadline = Deadline::after(limit);
+    for condition in conditions {
+        let reason = match within(deadline.left(), condition.look(place, instance)).await {
+            Ok(Look::Holds) => continue,
+            Ok(Look::NotYet(reason)) => reason,
+            Ok(Look::Never(error)) => error.to_string(),
+            Err(_) => format!("no answer within {}", human(limit)),
+        };
+        return Err(format!("not so: {condition}: {reason}"));
+    }
+    Ok(())
 }
 
 impl Ready {

@@ -1,31 +1,44 @@
-//! Servers: the parameter that adds an axis of server kinds, and the handle on the started node.
+//! Servers: the handle on a node, and the parameter that adds an axis of server kinds.
 //!
 //! A server starts when its parameter is built and ends with the case: killed, its ports released. One that dies
 //! without anybody having ended it ends the case at once.
 
-use std::any::TypeId;
+mod param;
+mod restart;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use robust_test_harness::error::{Error, error};
-use robust_test_harness::param::{
-    Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesSettings, Token,
-};
-use robust_test_harness::registry::Site;
+use robust_test_harness::case::Case;
+use robust_test_harness::error::Error;
 
-use crate::command::StartError;
-use crate::exit::Exit;
+use crate::clock::{Backoff, Deadline, human, within};
+use crate::down::Down;
+use crate::exit::{Exit, Signal};
 use crate::instance::{KillError, PauseError, StopError};
 use crate::node::Node;
-use crate::place::{Place, unavailable};
-use crate::service::{Cause, ServerKind, Service, StartFn, none_registered, server_kinds};
-use crate::supervisor::Supervisor;
+use crate::place::{Place, View};
+use crate::service::{Cause, ServerKind, Service, StartFn};
+use crate::supervisor::{StandInError, Supervisor};
+use crate::view::{AdminView, Internals, InternalsView, NodeLink, ViewError};
+
+pub(crate) use param::{Target, axis, settings, token};
+pub use restart::{Restart, RestartError};
+
+/// How long an admin view may take to connect.
+const ADMIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long one look at a node's health may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// A running server of service `S`, as a parameter: `broker: Server<Mqtt>` runs the scenario with every
-/// kind of server that is registered for `Mqtt`. Clones share the server.
+/// kind of server that is registered for `Mqtt`. Clones share the server. The nodes of a
+/// [`Cluster`](crate::cluster::Cluster) are servers too.
 ///
 /// Its methods may be called from several tasks; those that change whether it runs wait for one another.
 pub struct Server<S: Service>(Arc<Inner<S>>);
@@ -35,32 +48,8 @@ struct Inner<S: Service> {
     start: &'static StartFn<S>,
     node: tokio::sync::Mutex<Node<S>>,
     supervisor: Arc<Supervisor>,
-}
-
-/// A server could not be restarted; it is down.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RestartError {
-    /// It had to be stopped first, and that went wrong.
-    #[error(transparent)]
-    Stop(#[from] StopError),
-    /// Its start function failed.
-    #[error("cannot start server `{node}` ({kind}) again")]
-    Start {
-        /// The node's name.
-        node: String,
-        /// The kind's name.
-        kind: &'static str,
-        /// What the start function says.
-        #[source]
-        cause: Cause,
-    },
-    /// Nothing starts after the end of the case.
-    #[error("server `{node}` cannot be restarted: its case is over")]
-    Closed {
-        /// The node's name.
-        node: String,
-    },
+    internals: Internals,
+    case: Case,
 }
 
 /// Waiting for a server to end by itself failed.
@@ -76,6 +65,18 @@ pub enum ExitError {
     /// It ended, but processes that it started go on.
     #[error(transparent)]
     Kill(#[from] KillError),
+}
+
+/// A server is not healthy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("node `{node}` was not healthy within {}: {ailment}", human(*within))]
+pub struct Unhealthy {
+    /// The node's name.
+    pub node: String,
+    /// How long it had.
+    pub within: Duration,
+    /// What the last look said.
+    pub ailment: String,
 }
 
 /// The end of a server that was declared with [`Server::expect_exit`].
@@ -112,13 +113,19 @@ impl<S: Service> Server<S> {
         self.place().name()
     }
 
+    /// Its number in its cluster, from 1 on; 1 for a server on its own.
+    pub fn number(&self) -> usize {
+        self.place().number()
+    }
+
     /// Where it listens: the port that its start function asked for by this name. The same after a restart.
     ///
     /// # Panics
-    /// When its start function asked for no port of that name.
+    /// When its start function asked for no port of that name, or for one that is not for clients
+    /// ([`Node::admin_port`]).
     #[track_caller]
     pub fn endpoint(&self, name: &str) -> SocketAddr {
-        endpoint(self.place(), name)
+        self.place().expect_endpoint(name, View::Client)
     }
 
     /// The folder that its start function knows as [`Node::data_dir`]: empty at first, kept over restarts. It is
@@ -154,22 +161,65 @@ impl<S: Service> Server<S> {
         self.place().log().path()
     }
 
+    /// Lines of its log with this text are no defect in this case, whatever they look like; the case's log tells
+    /// why.
+    pub fn allow_log(&self, text: impl Into<String>, because: &str) {
+        let text = text.into();
+        tracing::info!(node = self.name(), text, because, "allowed in its log");
+        self.place().oracles().allow(text);
+    }
+
     /// Kills it: SIGKILL to all its processes, or the drop of a server inside this process. Returns when
     /// they are gone. Nothing happens when it is down.
     ///
     /// # Errors
     /// When it had died before, or does not end.
     pub async fn kill(&self) -> Result<(), KillError> {
-        self.0.supervisor.kill().await
+        let killed = self.0.supervisor.kill().await;
+        self.0.internals.clear();
+        killed
     }
 
-    /// Stops it: its stop signal, then SIGKILL when that is ignored for 5 s (or what its kind says). Returns
-    /// when all its processes are gone. Nothing happens when it is down.
+    /// Stops it: what its kind does before, its stop signal, then SIGKILL when that is ignored for 5 s (or what its
+    /// kind says). Returns when all its processes are gone. Nothing happens when it is down.
     ///
     /// # Errors
     /// When it had died before, ignored the signal, or crashed on the way out. It is down then.
     pub async fn stop(&self) -> Result<(), StopError> {
-        self.0.supervisor.stop().await
+        let _turn = self.0.supervisor.turn().await;
+        self.stop_in_turn().await
+    }
+
+    async fn stop_in_turn(&self) -> Result<(), StopError> {
+        let stopped = self.0.supervisor.stop_in_turn().await;
+        self.0.internals.clear();
+        stopped
+    }
+
+    /// What its kind does before a stop, without the stop.
+    pub(crate) async fn quiesce(&self) -> Result<(), StopError> {
+        let _turn = self.0.supervisor.turn().await;
+        self.0.supervisor.quiesce().await
+    }
+
+    /// Stops it after [`Server::quiesce`].
+    pub(crate) async fn stop_quiesced(&self) -> Result<(), StopError> {
+        let _turn = self.0.supervisor.turn().await;
+        let stopped = self.0.supervisor.stop_quiesced().await;
+        self.0.internals.clear();
+        stopped
+    }
+
+    /// Starts it, if it is down. Returns when it is ready.
+    ///
+    /// # Errors
+    /// When it does not start, or had died.
+    pub async fn start(&self) -> Result<(), RestartError> {
+        let _turn = self.0.supervisor.turn().await;
+        if self.0.supervisor.is_up().await? {
+            return Ok(());
+        }
+        self.start_in_turn().await
     }
 
     /// Starts it again, on the same ports and data, with the same start function; stops it before if it
@@ -178,16 +228,27 @@ impl<S: Service> Server<S> {
     /// # Errors
     /// As [`Server::stop`] (it is not started then), and when it does not start.
     pub async fn restart(&self) -> Result<(), RestartError> {
-        let _turn = self.0.supervisor.turn().await;
-        self.0.supervisor.stop_in_turn().await?;
-        let node = || self.name().to_owned();
-        let instance = self.start().await.map_err(|error| RestartError::Start {
-            node: node(),
-            kind: self.kind(),
-            cause: Cause(error),
-        })?;
-        let adopted = self.0.supervisor.adopt(instance).await;
-        adopted.map_err(|_| RestartError::Closed { node: node() })
+        self.restarting().run().await
+    }
+
+    /// A restart in which something changes: its data, its settings, its files.
+    ///
+    /// ```
+    /// # use robust_test::prelude::*;
+    /// # async fn example<S: Service>(server: Server<S>) -> Result {
+    /// server.restarting().wipe_data().run().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn restarting(&self) -> Restart<S> {
+        Restart::new(self.clone())
+    }
+
+    /// What connections to its ports come to from now on while it is down. Ends when it starts again.
+    ///
+    /// # Errors
+    /// When it runs, or one of its ports cannot be listened on.
+    pub async fn while_down(&self, down: Down) -> Result<(), StandInError> {
+        self.0.supervisor.stand_in(down).await
     }
 
     /// Freezes its processes (SIGSTOP): connections stay open, and nothing answers. Returns when they are
@@ -207,6 +268,15 @@ impl<S: Service> Server<S> {
         self.0.supervisor.resume().await
     }
 
+    /// Sends a signal to its first process, as an operator does. A server that ends by it dies, unless
+    /// [`Server::expect_exit`] was called before.
+    ///
+    /// # Errors
+    /// When it does not run, had died, or runs inside this process.
+    pub async fn signal(&self, signal: Signal) -> Result<(), PauseError> {
+        self.0.supervisor.signal(signal).await
+    }
+
     /// Declares that it is going to end by itself, before what makes it: an end that nobody declared ends the case.
     /// Holds for its present start; after a restart it is expected to run again.
     pub fn expect_exit(&self) -> ExpectedExit {
@@ -216,26 +286,101 @@ impl<S: Service> Server<S> {
         }
     }
 
-    fn place(&self) -> &Arc<Place> {
+    /// Why it is not healthy; `None` when it is. One look at what its kind calls health
+    /// ([`crate::launch::Launch::healthy_when`]), which takes at most 5 s.
+    pub async fn ailment(&self) -> Option<String> {
+        match self.0.supervisor.instance() {
+            Some(instance) => instance.ailment(LOOK_WITHIN).await,
+            None => Some("it does not run".to_owned()),
+        }
+    }
+
+    /// Waits until it is healthy.
+    ///
+    /// # Errors
+    /// When it is not within `limit`, with what the last look said.
+    pub async fn until_healthy(&self, limit: Duration) -> Result<(), Unhealthy> {
+        let deadline = Deadline::after(limit);
+        let mut backoff = Backoff::up_to(LOOK_PAUSE_MAX);
+        let mut last = "it has not answered".to_owned();
+        loop {
+            match within(deadline.left(), self.ailment()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(ailment)) => last = ailment,
+                Err(_) => {}
+            }
+            if deadline.passed() {
+                return Err(Unhealthy {
+                    node: self.name().to_owned(),
+                    within: limit,
+                    ailment: last,
+                });
+            }
+            tokio::time::sleep(backoff.next().min(deadline.left())).await;
+        }
+    }
+
+    /// The admin view: what operators of this node can do, of a service that has one.
+    ///
+    /// # Errors
+    /// When it cannot be had, within 10 s.
+    pub async fn admin(&self) -> Result<S::Admin, ViewError>
+    where
+        S: AdminView,
+    {
+        let (node, kind) = (|| self.name().to_owned(), self.kind());
+        match within(ADMIN_WITHIN, S::admin(self.node_link())).await {
+            Ok(Ok(admin)) => Ok(admin),
+            Ok(Err(error)) => Err(ViewError::Failed {
+                node: node(),
+                kind,
+                cause: Cause(error),
+            }),
+            Err(_) => Err(ViewError::TimedOut {
+                node: node(),
+                kind,
+                within: ADMIN_WITHIN,
+            }),
+        }
+    }
+
+    /// What its start function exposed; `None` when it is down, and for a kind that exposes nothing, such as a
+    /// process.
+    pub fn internals(&self) -> Option<Arc<S::Internals>>
+    where
+        S: InternalsView,
+    {
+        self.0.internals.get()
+    }
+
+    pub(crate) fn node_link(&self) -> NodeLink {
+        NodeLink::new(Arc::clone(self.place()), self.0.case.clone())
+    }
+
+    pub(crate) fn place(&self) -> &Arc<Place> {
         self.0.supervisor.place()
     }
 
-    async fn start(&self) -> Result<crate::node::Instance, Error> {
-        let mut node = self.0.node.lock().await;
-        (self.0.start.0)(&mut node).await
+    /// Runs the start function, for a holder of the supervisor's turn.
+    async fn start_in_turn(&self) -> Result<(), RestartError> {
+        self.0.supervisor.free_ports().await;
+        let node = || self.name().to_owned();
+        let instance = self.run_start().await.map_err(|error| RestartError::Start {
+            node: node(),
+            kind: self.kind(),
+            cause: Cause(error),
+        })?;
+        let adopted = self.0.supervisor.adopt(instance).await;
+        adopted.map_err(|_| RestartError::Closed { node: node() })
     }
-}
 
-/// The address of a port that a start function asked for.
-#[track_caller]
-pub(crate) fn endpoint(place: &Place, name: &str) -> SocketAddr {
-    match place.endpoint(name) {
-        Ok(address) => address,
-        Err(others) => panic!(
-            "node `{}` ({}) has no port `{name}`: its start function asked for {others:?}",
-            place.name(),
-            place.kind()
-        ),
+    async fn run_start(&self) -> Result<crate::node::Instance, Error> {
+        let mut node = self.0.node.lock().await;
+        let started = (self.0.start.0)(&mut node).await;
+        if started.is_err() {
+            self.0.internals.clear();
+        }
+        started
     }
 }
 
@@ -253,90 +398,4 @@ impl<S: Service> fmt::Debug for Server<S> {
             .field("pid", &self.pid())
             .finish()
     }
-}
-
-/// What clients of `S` connect to.
-pub(crate) fn token<S: Service>() -> Token {
-    Token {
-        id: TypeId::of::<S>(),
-        what: "a server",
-    }
-}
-
-/// What a server gives to the parameters that connect to it.
-pub(crate) struct Target(pub(crate) Arc<Place>);
-
-impl<S: Service> Param for Server<S> {
-    fn shape(_: &Site, environment: &Environment) -> Shape {
-        let values = server_kinds::<S>().into_iter().map(|kind| AxisValue {
-            label: kind.name.into(),
-            provides: kind.provides,
-            unavailable: unavailable(kind.name, kind.program, environment),
-        });
-        let values: Vec<_> = values.collect();
-        Shape {
-            axis: Some(Axis {
-                empty_because: values.is_empty().then(|| none_registered::<S>("robust_server")),
-                values,
-            }),
-            gives: Some(token::<S>()),
-            needs: None,
-        }
-    }
-
-    async fn build(build: &mut Build) -> Result<Self, Error> {
-        let (case, site) = (build.case().clone(), build.site());
-        let kind = *server_kinds::<S>()
-            .get(build.choice())
-            .ok_or_else(|| error(none_registered::<S>("robust_server")))?;
-        let start = kind.start.downcast_ref::<StartFn<S>>().ok_or_else(|| {
-            error(format!(
-                "server kind `{}` ({}:{}) holds no start function of its service",
-                kind.name, kind.file, kind.line
-            ))
-        })?;
-        let settings: Arc<S::Settings> = match site.settings {
-            None => Arc::default(),
-            Some(make) => make()
-                .downcast()
-                .map(|settings| Arc::new(*settings))
-                .map_err(|_| error(format!("#[settings] of `{}` are of another type", site.name)))?,
-        };
-        let place = Arc::new(Place::new(
-            case.unique_name(site.name),
-            kind.name,
-            kind.program,
-            case.environment().clone(),
-            case.folder()?,
-        ));
-        let supervisor = Arc::new(Supervisor::new(place.clone(), &case));
-        case.defer(format!("server `{}`", place.name()), {
-            let supervisor = supervisor.clone();
-            move || async move { supervisor.tear_down().await }
-        });
-        let server = Self(Arc::new(Inner {
-            kind,
-            start,
-            node: tokio::sync::Mutex::new(Node::new(place.clone(), settings)),
-            supervisor,
-        }));
-        let instance = server.start().await.map_err(|error| {
-            // A skip is its reason, and the node's own errors name it.
-            if error.skip_reason().is_some() || error.downcast_ref::<StartError>().is_some() {
-                error
-            } else {
-                error.context(format!("cannot start server `{}` ({})", place.name(), kind.name))
-            }
-        })?;
-        let adopted = server.0.supervisor.adopt(instance).await;
-        adopted.map_err(|_| error("the case ended while its server started"))?;
-        build.give(Target(place));
-        Ok(server)
-    }
-}
-
-impl<S: Service> TakesKinds for Server<S> {}
-
-impl<S: Service> TakesSettings for Server<S> {
-    type Settings = S::Settings;
 }

@@ -72,11 +72,22 @@ pub struct ServerKind {
     pub provides: &'static [&'static str],
     /// `program = ".."`.
     pub program: Option<&'static str>,
+    /// `cluster`: its nodes can form clusters, and start like this.
+    pub cluster: Option<StartOrder>,
     /// A `StartFn<S>`.
     pub start: &'static (dyn Any + Send + Sync),
 }
 
 inventory::collect!(&'static ServerKind);
+
+/// How the nodes of a cluster start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOrder {
+    /// All at once: where each waits for the others.
+    Parallel,
+    /// One after another, by number: where the first one must be there before the second.
+    Serial,
+}
 
 /// A way to connect a client, declared by `#[robust_client(..)]`.
 pub struct ClientKind {

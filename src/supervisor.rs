@@ -8,9 +8,11 @@ use robust_test_harness::error::Error;
 use robust_test_harness::outcome::{Class, Problem};
 use tokio::task::JoinHandle;
 
-use crate::exit::Exit;
+use crate::down::{Down, StandIn};
+use crate::exit::{Exit, Signal};
 use crate::instance::{Death, Instance, KillError, PauseError, StopError};
-use crate::place::Place;
+use crate::log_limit::LogLimit;
+use crate::place::{Place, local};
 
 #[derive(Debug)]
 pub(crate) struct Supervisor {
@@ -32,6 +34,9 @@ struct State {
     may_end: bool,
     /// Waits for its end.
     watch: Option<JoinHandle<()>>,
+    log_is_too_long: bool,
+    /// Listens on its ports while it is down.
+    stand_in: Option<StandIn>,
     /// The case is over.
     closed: bool,
 }
@@ -39,6 +44,34 @@ struct State {
 /// What [`Supervisor::adopt`] says when the case is over.
 #[derive(Debug)]
 pub(crate) struct Closed;
+
+/// Nothing can listen in the place of a node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StandInError {
+    /// It runs.
+    #[error("node `{node}` runs: stop or kill it before something listens in its place")]
+    Runs {
+        /// The node's name.
+        node: String,
+    },
+    /// The case is over.
+    #[error("nothing can listen in the place of node `{node}`: its case is over")]
+    Closed {
+        /// The node's name.
+        node: String,
+    },
+    /// A port is taken.
+    #[error("nothing can listen on {address} in the place of node `{node}`")]
+    Listen {
+        /// The node's name.
+        node: String,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
 
 impl Supervisor {
     pub(crate) fn new(place: Arc<Place>, case: &Case) -> Self {
@@ -73,15 +106,22 @@ impl Supervisor {
             let mut state = self.state();
             if !state.closed {
                 let ended = instance.end_notice();
+                let too_long = LogLimit::new(self.place.log().path(), instance.log_bytes_max());
                 state.instance = Some(instance);
                 state.starts += 1;
                 (state.paused, state.may_end) = (false, false);
                 // It keeps nothing: what is dropped without a teardown ends as well.
                 let (supervisor, start) = (Arc::downgrade(self), state.starts);
                 state.watch = Some(tokio::spawn(async move {
-                    ended.await;
+                    let too_long = tokio::select! {
+                        () = ended => None,
+                        bytes = too_long.passed() => Some(bytes),
+                    };
                     if let Some(supervisor) = supervisor.upgrade() {
-                        supervisor.has_ended(start);
+                        match too_long {
+                            None => supervisor.has_ended(start),
+                            Some(bytes) => supervisor.prints_too_much(bytes).await,
+                        }
                     }
                 }));
                 return Ok(());
@@ -106,9 +146,86 @@ impl Supervisor {
     }
 
     fn tell(&self, death: &Death) {
+        self.break_off(Class::Death, &death.to_string());
+    }
+
+    fn break_off(&self, class: Class, text: &str) {
         // Without a case nobody is left to be told.
         if let Some(case) = self.case.upgrade() {
-            case.break_off(Problem::new(Class::Death, death.to_string()));
+            case.break_off(Problem::new(class, text));
+        }
+    }
+
+    /// Ends the node and its case: a full disk would be everybody's.
+    async fn prints_too_much(&self, bytes: u64) {
+        let Some(instance) = self.instance() else { return };
+        {
+            let mut state = self.state();
+            (state.may_end, state.log_is_too_long) = (true, true);
+        }
+        let node = self.place.name();
+        let limit = instance.log_bytes_max();
+        let text = format!(
+            "node `{node}` printed too much: its log has {bytes} bytes, more than {limit} (`log_bytes_max`); it was \
+             killed, and the middle of its log is left out{}",
+            instance.tail()
+        );
+        // Before the end, which the case's code would take for its own finding.
+        self.break_off(Class::Log, &text);
+        // Should that fail, the teardown tells.
+        let _ended = instance.end().await;
+    }
+
+    fn shorten_log(&self) {
+        if let Err(error) = self.place.log().leave_out_middle() {
+            tracing::warn!(node = self.place.name(), %error, "its log cannot be shortened");
+        }
+    }
+
+    /// Searches the node's log for what is a defect whatever the scenario looks at.
+    fn search_log(&self) {
+        let node = self.place.name();
+        match self.place.oracles().search(node, self.place.log().path()) {
+            Ok(None) => {}
+            Ok(Some(report)) => self.break_off(Class::Log, &report.to_string()),
+            Err(error) => tracing::warn!(node, %error, "its log cannot be searched"),
+        }
+    }
+
+    /// Puts something in the place of the node, which is down, on its ports.
+    pub(crate) async fn stand_in(&self, down: Down) -> Result<(), StandInError> {
+        let _turn = self.turn().await;
+        let node = || self.place.name().to_owned();
+        if self
+            .instance()
+            .is_some_and(|instance| instance.exit_now().is_none())
+        {
+            return Err(StandInError::Runs { node: node() });
+        }
+        self.free_ports().await;
+        let ports = self.place.leased().into_iter().map(|(_, port)| local(port));
+        let stand_in = StandIn::new(down, ports.collect());
+        let stand_in = stand_in.await.map_err(|(address, source)| StandInError::Listen {
+            node: node(),
+            address,
+            source,
+        })?;
+        {
+            let mut state = self.state();
+            if !state.closed {
+                state.stand_in = Some(stand_in);
+                return Ok(());
+            }
+        }
+        stand_in.release().await;
+        Err(StandInError::Closed { node: node() })
+    }
+
+    /// Ends what listens in the node's place, for a holder of [`Supervisor::turn`].
+    pub(crate) async fn free_ports(&self) {
+        let stand_in = self.state().stand_in.take();
+        if let Some(stand_in) = stand_in {
+            stand_in.release().await;
         }
     }
 
@@ -139,6 +256,11 @@ impl Supervisor {
         Err(death)
     }
 
+    /// Whether it runs, for a holder of [`Supervisor::turn`].
+    pub(crate) async fn is_up(&self) -> Result<bool, Death> {
+        Ok(self.alive().await?.is_some())
+    }
+
     fn is_down(&self) {
         let mut state = self.state();
         state.instance = None;
@@ -163,13 +285,24 @@ impl Supervisor {
         Ok(())
     }
 
-    pub(crate) async fn stop(&self) -> Result<(), StopError> {
-        let _turn = self.turn().await;
-        self.stop_in_turn().await
-    }
-
     /// For a holder of [`Supervisor::turn`].
     pub(crate) async fn stop_in_turn(&self) -> Result<(), StopError> {
+        let quiesced = self.quiesce().await;
+        let stopped = self.stop_quiesced().await;
+        quiesced.and(stopped)
+    }
+
+    /// What comes before the stop of a node that runs.
+    pub(crate) async fn quiesce(&self) -> Result<(), StopError> {
+        match self.alive().await? {
+            // A frozen node does nothing.
+            Some((instance, false)) => instance.quiesce().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The stop itself, for a holder of [`Supervisor::turn`].
+    pub(crate) async fn stop_quiesced(&self) -> Result<(), StopError> {
         let Some((instance, paused)) = self.alive().await? else {
             return Ok(());
         };
@@ -180,6 +313,16 @@ impl Supervisor {
             tracing::info!(node = self.place.name(), "stopped");
         }
         stopped
+    }
+
+    /// Sends a signal to the node's first process. What it does with it is its own affair: an end by it is a
+    /// death unless it is expected.
+    pub(crate) async fn signal(&self, signal: Signal) -> Result<(), PauseError> {
+        let _turn = self.turn().await;
+        let (instance, _) = self.alive().await?.ok_or_else(|| self.down())?;
+        instance.send(signal)?;
+        tracing::info!(node = self.place.name(), %signal, "signalled");
+        Ok(())
     }
 
     pub(crate) async fn pause(&self) -> Result<(), PauseError> {
@@ -234,10 +377,11 @@ impl Supervisor {
 
     /// Ends the node with its case. Does not wait for its turn: whoever has that may hang.
     pub(crate) async fn tear_down(&self) -> Result<(), Error> {
-        let (instance, is_asked, watch) = {
+        let (instance, is_asked, watch, stand_in) = {
             let mut state = self.state();
             state.closed = true;
-            (state.instance.take(), state.may_end, state.watch.take())
+            let stand_in = state.stand_in.take();
+            (state.instance.take(), state.may_end, state.watch.take(), stand_in)
         };
         if let Some(watch) = watch {
             watch.abort();
@@ -254,6 +398,13 @@ impl Supervisor {
             {
                 self.tell(&death);
             }
+        }
+        if let Some(stand_in) = stand_in {
+            stand_in.release().await;
+        }
+        self.search_log();
+        if self.state().log_is_too_long {
+            self.shorten_log();
         }
         self.place.release_ports();
         ended.map_err(Into::into)

@@ -54,7 +54,10 @@ impl Fixture {
     }
 
     /// One server with these settings.
-    async fn server<S: Service>(&self, settings: fn() -> Box<dyn Any + Send + Sync>) -> Result<Server<S>> {
+    async fn server<S: Service>(
+        &self,
+        settings: fn(usize) -> Box<dyn Any + Send + Sync>,
+    ) -> Result<Server<S>> {
         let site = Site::new("broker", <Server<S> as robust_test_harness::param::Param>::shape);
         let (server,) = self.build::<(Server<S>,)>(vec![site.settings(settings)]).await?;
         Ok(server)

@@ -223,7 +223,7 @@ fn every_attribute_of_a_parameter_arrives() {
     assert_eq!(names, ["broker", "publisher", "qos", "on", "all"]);
     assert_eq!(broker.only, ["a", "b"]);
     assert_eq!(broker.nodes, Some(3));
-    let settings = broker.settings.unwrap()();
+    let settings = broker.settings.unwrap()(1);
     assert_eq!(settings.downcast_ref::<String>().unwrap(), "set!");
     assert_eq!(publisher.except, ["x", "1"]);
     assert_eq!(publisher.on, Some("broker"));

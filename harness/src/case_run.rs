@@ -218,7 +218,10 @@ fn apply_known_failure(outcome: Outcome, known: Option<&Rule>) -> Outcome {
             problem,
         },
         Outcome::Errored(problem)
-            if matches!(problem.class, Class::Deadline | Class::Crash | Class::Death) =>
+            if matches!(
+                problem.class,
+                Class::Deadline | Class::Crash | Class::Death | Class::Log
+            ) =>
         {
             Outcome::KnownFailure {
                 because: (*because).to_owned(),

@@ -67,7 +67,7 @@ pub const fn count<P: TakesCount>(site: Site, count: usize) -> Site {
 }
 
 /// `#[settings(..)]`, for types that may carry it.
-pub const fn settings<P: TakesSettings>(site: Site, make: fn() -> Box<dyn Any + Send + Sync>) -> Site {
+pub const fn settings<P: TakesSettings>(site: Site, make: fn(usize) -> Box<dyn Any + Send + Sync>) -> Site {
     site.settings(make)
 }
 

@@ -69,6 +69,8 @@ pub enum Class {
     Crash,
     /// A server ended that nobody had ended.
     Death,
+    /// A log holds what is a defect, or is too long.
+    Log,
     /// Something outlived the case.
     Leak,
     /// The run was interrupted.
@@ -92,6 +94,7 @@ impl Class {
             Self::Deadline => "deadline",
             Self::Crash => "crash",
             Self::Death => "death",
+            Self::Log => "log",
             Self::Leak => "leak",
             Self::Interrupted => "interrupted",
             Self::Harness => "harness",

@@ -200,8 +200,8 @@ pub struct Site {
     pub nodes: Option<usize>,
     /// `#[count(..)]`.
     pub count: Option<usize>,
-    /// `#[settings(..)]`: makes the service's settings.
-    pub settings: Option<fn() -> Box<dyn Any + Send + Sync>>,
+    /// `#[settings(..)]`: makes the service's settings for the node with this number, from 1 on.
+    pub settings: Option<fn(usize) -> Box<dyn Any + Send + Sync>>,
 }
 
 impl Site {
@@ -257,7 +257,7 @@ impl Site {
     }
 
     /// `#[settings(..)]`.
-    pub const fn settings(mut self, make: fn() -> Box<dyn Any + Send + Sync>) -> Self {
+    pub const fn settings(mut self, make: fn(usize) -> Box<dyn Any + Send + Sync>) -> Self {
         self.settings = Some(make);
         self
     }

@@ -34,6 +34,7 @@ static SERVER: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: None,
+    cluster: None,
     start: &StartFn::<Greeting>(start),
 };
 inventory::submit!(&SERVER);

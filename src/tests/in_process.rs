@@ -32,6 +32,7 @@ static EMBEDDED: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: None,
+    cluster: None,
     start: &StartFn::<Embeds>(start),
 };
 inventory::submit!(&EMBEDDED);
@@ -113,7 +114,7 @@ async fn answers(stream: &mut TcpStream) -> std::io::Result<bool> {
 #[tokio::test]
 async fn a_task_is_killed_with_its_connections_and_restarts_on_its_port() {
     let fixture = Fixture::new();
-    let server: Server<Embeds> = fixture.server(|| Box::new(How("task"))).await.unwrap();
+    let server: Server<Embeds> = fixture.server(|_| Box::new(How("task"))).await.unwrap();
     let endpoint = server.endpoint("echo");
     let mut stream = TcpStream::connect(endpoint).await.unwrap();
     assert!(answers(&mut stream).await.unwrap());
@@ -142,7 +143,7 @@ async fn a_task_is_killed_with_its_connections_and_restarts_on_its_port() {
 #[tokio::test]
 async fn a_task_that_ignores_its_token_is_dropped_and_told() {
     let fixture = Fixture::new();
-    let server: Server<Embeds> = fixture.server(|| Box::new(How("deaf"))).await.unwrap();
+    let server: Server<Embeds> = fixture.server(|_| Box::new(How("deaf"))).await.unwrap();
     let error = server.stop().await.unwrap_err();
     assert!(matches!(error, StopError::Ignored { .. }), "{error}");
     let text = error.to_string();
@@ -156,7 +157,7 @@ async fn a_task_that_ignores_its_token_is_dropped_and_told() {
 #[tokio::test]
 async fn a_thread_is_ended_by_its_closure() {
     let fixture = Fixture::new();
-    let server: Server<Embeds> = fixture.server(|| Box::new(How("thread"))).await.unwrap();
+    let server: Server<Embeds> = fixture.server(|_| Box::new(How("thread"))).await.unwrap();
     let endpoint = server.endpoint("echo");
     let mut stream = TcpStream::connect(endpoint).await.unwrap();
     assert!(answers(&mut stream).await.unwrap());
@@ -176,7 +177,7 @@ async fn a_thread_is_ended_by_its_closure() {
 async fn a_server_that_fails_at_its_start_is_told() {
     let fixture = Fixture::new();
     let error = fixture
-        .server::<Embeds>(|| Box::new(How("fails")))
+        .server::<Embeds>(|_| Box::new(How("fails")))
         .await
         .unwrap_err()
         .to_string();
@@ -191,7 +192,7 @@ async fn a_server_that_fails_at_its_start_is_told() {
 async fn a_server_that_leaves_by_itself_fails_the_case() {
     let fixture = Fixture::new();
     // The connection that proves readiness is the one it leaves after.
-    let server: Result<Server<Embeds>> = fixture.server(|| Box::new(How("leaves"))).await;
+    let server: Result<Server<Embeds>> = fixture.server(|_| Box::new(How("leaves"))).await;
     let text = match server {
         Err(error) => error.to_string(),
         Ok(server) => {

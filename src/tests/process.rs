@@ -31,6 +31,7 @@ static MOODY: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: Some("sh"),
+    cluster: None,
     start: &StartFn::<Moody>(start),
 };
 inventory::submit!(&MOODY);
@@ -58,7 +59,7 @@ fn start(node: &mut Node<Moody>) -> StartFuture<'_> {
 
 macro_rules! mood {
     ($mood:literal) => {
-        || Box::new(Mood($mood))
+        |_| Box::new(Mood($mood))
     };
 }
 

@@ -5,6 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, ReturnType, Type};
 
+use super::options::StartOrder;
 use super::{Kind, Role};
 use crate::parse::label::{of_ident, of_tokens};
 use crate::spans::respan;
@@ -27,6 +28,18 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
     let program = match &options.program {
         Some(program) => quote!(::core::option::Option::Some(#program)),
         None => quote!(::core::option::Option::None),
+    };
+    let cluster = match role {
+        Role::Client => TokenStream::new(),
+        Role::Server => match options.cluster {
+            None => quote!(cluster: ::core::option::Option::None,),
+            Some((_, StartOrder::Parallel)) => {
+                quote!(cluster: ::core::option::Option::Some(#private::StartOrder::Parallel),)
+            }
+            Some((_, StartOrder::Serial)) => {
+                quote!(cluster: ::core::option::Option::Some(#private::StartOrder::Serial),)
+            }
+        },
     };
     let (descriptor, field, wrapper) = match role {
         Role::Server => (quote!(ServerKind), quote!(start), quote!(StartFn)),
@@ -63,6 +76,7 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
                 line: ::core::line!(),
                 provides: &[#(#provides),*],
                 program: #program,
+                #cluster
                 #field: #function,
             }
         }

@@ -55,7 +55,7 @@ pub(crate) fn kind(
         );
     }
     let options = table::read_all(rest, options::TABLE, &mut errors);
-    validate::validate(role, &function, &mut errors);
+    validate::validate(role, &function, &options, &mut errors);
     match service {
         Some(service) if errors.is_empty() => expand::expand(
             &Kind {

@@ -1,7 +1,9 @@
 //! The options of kinds: a new one is one entry in [`TABLE`] and one field of [`Options`].
 
+use proc_macro2::Span;
 use syn::LitStr;
 
+use crate::parse::argument::Value;
 use crate::parse::label;
 use crate::parse::table::Entry;
 
@@ -11,6 +13,14 @@ pub(super) struct Options {
     pub(super) name: Option<LitStr>,
     pub(super) provides: Vec<LitStr>,
     pub(super) program: Option<LitStr>,
+    /// How the nodes of a cluster start, and where that was said.
+    pub(super) cluster: Option<(Span, StartOrder)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum StartOrder {
+    Parallel,
+    Serial,
 }
 
 /// Every option there is.
@@ -39,6 +49,25 @@ pub(super) const TABLE: &[Entry<Options>] = &[
         repeats: false,
         read: |options, argument| {
             options.program = Some(argument.text()?);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "cluster",
+        usage: r#"cluster = "serial""#,
+        repeats: false,
+        read: |options, argument| {
+            let order = match &argument.value {
+                Value::Flag => StartOrder::Parallel,
+                _ => match argument.string()?.value().as_str() {
+                    "parallel" => StartOrder::Parallel,
+                    "serial" => StartOrder::Serial,
+                    _ => {
+                        return Err(argument.wrong("the nodes of a cluster start \"parallel\" or \"serial\""));
+                    }
+                },
+            };
+            options.cluster = Some((argument.name.span(), order));
             Ok(())
         },
     },

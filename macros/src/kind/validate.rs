@@ -3,10 +3,14 @@
 use syn::{FnArg, ReturnType, Type};
 
 use super::Role;
+use super::options::Options;
 use crate::diagnostics::Errors;
 use crate::parse::function::Function;
 
-pub(super) fn validate(role: Role, function: &Function, errors: &mut Errors) {
+pub(super) fn validate(role: Role, function: &Function, options: &Options, errors: &mut Errors) {
+    if let (Role::Client, Some((span, _))) = (role, options.cluster) {
+        errors.at(span, "`cluster` is for kinds of servers");
+    }
     function.check(role.what(), errors);
     let signature = &function.signature;
     let (what, wanted) = (role.what(), role.signature());

@@ -93,7 +93,7 @@ impl Argument {
     }
 
     /// Where a value of the wrong kind is pointed at.
-    fn wrong(&self, expected: impl Display) -> syn::Error {
+    pub(crate) fn wrong(&self, expected: impl Display) -> syn::Error {
         let message = format!("{expected}: `{}`", self.usage);
         match &self.value {
             Value::Flag => syn::Error::new(self.name.span(), message),

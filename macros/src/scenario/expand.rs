@@ -9,7 +9,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{LitStr, ReturnType};
+use syn::{Expr, LitStr, ReturnType};
 
 use super::Scenario;
 use super::options::{Flavor, Isolation, Options, Rule};
@@ -165,8 +165,14 @@ fn site(parameter: &Parameter, private: &TokenStream) -> TokenStream {
         let ty = respan(ty.clone(), settings.span);
         let span = settings.span.resolved_at(Span::mixed_site());
         let ty = quote_spanned!(span=> <#ty as #private::TakesSettings>::Settings);
-        let value = &settings.it;
-        let make = quote!(|| { let settings: #ty = #value; #private::Box::new(settings) });
+        // A closure says it for each node, by its number.
+        let (number, value) = match &settings.it {
+            Expr::Closure(each) if each.inputs.len() == 1 => {
+                (each.inputs[0].to_token_stream(), each.body.to_token_stream())
+            }
+            one_for_all => (quote!(_), one_for_all.to_token_stream()),
+        };
+        let make = quote!(|#number: usize| { let settings: #ty = #value; #private::Box::new(settings) });
         with("settings", settings.span, make);
     }
     if let Some(values) = &parameter.values {

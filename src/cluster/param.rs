@@ -1,0 +1,87 @@
+//! A cluster as a parameter.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::join_all;
+use robust_test_harness::error::{Error, error};
+use robust_test_harness::param::{Build, Environment, Param, Shape, TakesKinds, TakesNodes, TakesSettings};
+use robust_test_harness::registry::Site;
+
+use super::{Cluster, Inner, Nodes};
+use crate::member::Members;
+use crate::server::{Server, Target, axis, token};
+use crate::service::{ServerKind, Service, StartOrder, none_registered, server_kinds};
+
+const NODES: usize = 3;
+
+/// The kinds whose nodes can form a cluster, in the order of the axis.
+fn cluster_kinds<S: Service>() -> Vec<&'static ServerKind> {
+    let mut kinds = server_kinds::<S>();
+    kinds.retain(|kind| kind.cluster.is_some());
+    kinds
+}
+
+fn none<S: Service>() -> String {
+    if server_kinds::<S>().is_empty() {
+        return none_registered::<S>("robust_server");
+    }
+    "no kind of server of this service forms clusters: add `cluster` to its `#[robust_server(..)]`".to_owned()
+}
+
+impl<S: Service> Param for Cluster<S> {
+    fn shape(_: &Site, environment: &Environment) -> Shape {
+        Shape {
+            axis: Some(axis(cluster_kinds::<S>(), environment, none::<S>)),
+            gives: Some(token::<S>()),
+            needs: None,
+        }
+    }
+
+    async fn build(build: &mut Build) -> Result<Self, Error> {
+        let (case, site) = (build.case().clone(), build.site());
+        let kind = *cluster_kinds::<S>()
+            .get(build.choice())
+            .ok_or_else(|| error(none::<S>()))?;
+        let count = site.nodes.unwrap_or(NODES);
+        let members = Members::default();
+        let cluster = Self(Arc::new(Inner {
+            name: case.unique_name(site.name),
+            case,
+            kind,
+            order: kind.cluster.unwrap_or(StartOrder::Parallel),
+            site,
+            members: members.clone(),
+            nodes: Mutex::new(Nodes {
+                all: BTreeMap::new(),
+                next: 1,
+            }),
+        }));
+        for _ in 0..count {
+            cluster.prepare_node()?;
+        }
+        let nodes = cluster.nodes();
+        match cluster.0.order {
+            StartOrder::Parallel => {
+                // All of them, so that none is left half-way; the first error is the one to tell.
+                let started = join_all(nodes.iter().map(Server::set_up)).await;
+                started.into_iter().collect::<Result<(), Error>>()?;
+            }
+            StartOrder::Serial => {
+                for node in &nodes {
+                    node.set_up().await?;
+                }
+            }
+        }
+        members.are_formed();
+        build.give(Target(members));
+        Ok(cluster)
+    }
+}
+
+impl<S: Service> TakesKinds for Cluster<S> {}
+impl<S: Service> TakesNodes for Cluster<S> {}
+
+impl<S: Service> TakesSettings for Cluster<S> {
+    type Settings = S::Settings;
+}

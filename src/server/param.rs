@@ -1,0 +1,148 @@
+//! A server as a parameter: its axis of kinds, and how it comes to life in a case.
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use robust_test_harness::case::Case;
+use robust_test_harness::error::{Error, error};
+use robust_test_harness::param::{
+    Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesSettings, Token,
+};
+use robust_test_harness::registry::Site;
+
+use super::{Inner, Server};
+use crate::launch::StartError;
+use crate::member::Members;
+use crate::node::Node;
+use crate::place::{Place, unavailable};
+use crate::service::{ServerKind, Service, StartFn, none_registered, server_kinds};
+use crate::supervisor::Supervisor;
+use crate::view::Internals;
+
+/// What clients of `S` connect to.
+pub(crate) fn token<S: Service>() -> Token {
+    Token {
+        id: TypeId::of::<S>(),
+        what: "a server",
+    }
+}
+
+/// What a server or cluster gives to the parameters that connect to it.
+pub(crate) struct Target(pub(crate) Members);
+
+/// What `#[settings(..)]` says of the node with this number, else the default.
+pub(crate) fn settings<S: Service>(site: &Site, number: usize) -> Result<S::Settings, Error> {
+    match site.settings {
+        None => Ok(S::Settings::default()),
+        Some(make) => make(number)
+            .downcast()
+            .map(|settings| *settings)
+            .map_err(|_| error(format!("#[settings] of `{}` are of another type", site.name))),
+    }
+}
+
+/// An axis of server kinds.
+pub(crate) fn axis(
+    kinds: Vec<&'static ServerKind>,
+    environment: &Environment,
+    empty: impl FnOnce() -> String,
+) -> Axis {
+    let values = kinds.into_iter().map(|kind| AxisValue {
+        label: kind.name.into(),
+        provides: kind.provides,
+        unavailable: unavailable(kind.name, kind.program, environment),
+    });
+    let values: Vec<_> = values.collect();
+    Axis {
+        empty_because: values.is_empty().then(empty),
+        values,
+    }
+}
+
+impl<S: Service> Server<S> {
+    /// A node that is prepared and not started; it ends with the case.
+    pub(crate) fn prepare(
+        case: &Case,
+        kind: &'static ServerKind,
+        name: String,
+        number: usize,
+        settings: S::Settings,
+        members: &Members,
+    ) -> Result<Self, Error> {
+        let start = kind.start.downcast_ref::<StartFn<S>>().ok_or_else(|| {
+            error(format!(
+                "server kind `{}` ({}:{}) holds no start function of its service",
+                kind.name, kind.file, kind.line
+            ))
+        })?;
+        let place = Arc::new(Place::new(
+            name,
+            number,
+            kind.name,
+            kind.program,
+            case.environment().clone(),
+            case.folder()?,
+        ));
+        members.add(Arc::clone(&place));
+        let supervisor = Arc::new(Supervisor::new(place.clone(), case));
+        case.defer(format!("server `{}`", place.name()), {
+            let supervisor = supervisor.clone();
+            move || async move { supervisor.tear_down().await }
+        });
+        let internals = Internals::default();
+        let node = Node::new(place, Arc::new(settings), members.clone(), internals.clone());
+        Ok(Self(Arc::new(Inner {
+            kind,
+            start,
+            node: tokio::sync::Mutex::new(node),
+            supervisor,
+            internals,
+            case: case.clone(),
+        })))
+    }
+
+    /// The first start of a node, as a part of the case's set-up.
+    pub(crate) async fn set_up(&self) -> Result<(), Error> {
+        let _turn = self.0.supervisor.turn().await;
+        let instance = self.run_start().await.map_err(|error| {
+            // A skip is its reason, and the node's own errors name it.
+            if error.skip_reason().is_some() || error.downcast_ref::<StartError>().is_some() {
+                error
+            } else {
+                error.context(format!("cannot start server `{}` ({})", self.name(), self.kind()))
+            }
+        })?;
+        let adopted = self.0.supervisor.adopt(instance).await;
+        adopted.map_err(|_| error("the case ended while its server started"))
+    }
+}
+
+impl<S: Service> Param for Server<S> {
+    fn shape(_: &Site, environment: &Environment) -> Shape {
+        let empty = || none_registered::<S>("robust_server");
+        Shape {
+            axis: Some(axis(server_kinds::<S>(), environment, empty)),
+            gives: Some(token::<S>()),
+            needs: None,
+        }
+    }
+
+    async fn build(build: &mut Build) -> Result<Self, Error> {
+        let (case, site) = (build.case().clone(), build.site());
+        let kind = *server_kinds::<S>()
+            .get(build.choice())
+            .ok_or_else(|| error(none_registered::<S>("robust_server")))?;
+        let members = Members::default();
+        let name = case.unique_name(site.name);
+        let server = Self::prepare(&case, kind, name, 1, settings::<S>(site, 1)?, &members)?;
+        server.set_up().await?;
+        build.give(Target(members));
+        Ok(server)
+    }
+}
+
+impl<S: Service> TakesKinds for Server<S> {}
+
+impl<S: Service> TakesSettings for Server<S> {
+    type Settings = S::Settings;
+}
