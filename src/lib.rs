@@ -33,6 +33,8 @@ mod place;
 mod port;
 mod process;
 pub mod readiness;
+#[doc(hidden)]
+pub mod serve;
 pub mod server;
 pub mod service;
 mod supervisor;
@@ -72,6 +74,7 @@ pub mod prelude {
 /// For the attributes' expansions alone.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::serve::{Serve, scenario as serve};
     pub use crate::service::{ClientKind, ConnectFn, ServerKind, StartFn, StartOrder, kinds};
     pub use inventory;
     pub use robust_test_harness::expansion::*;
@@ -89,6 +92,7 @@ macro_rules! main {
                 manifest_dir: env!("CARGO_MANIFEST_DIR"),
                 target_tmpdir: option_env!("CARGO_TARGET_TMPDIR"),
                 kinds: $crate::__private::kinds,
+                serve: $crate::__private::serve,
             })
         }
     };

@@ -208,6 +208,11 @@ impl Place {
         self.ports().clear();
     }
 
+    /// Where its files are, if it has any.
+    pub(crate) fn folder_path(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn folder(&self) -> io::Result<&Path> {
         std::fs::create_dir_all(&self.folder)?;
         Ok(&self.folder)

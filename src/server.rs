@@ -353,6 +353,25 @@ impl<S: Service> Server<S> {
         self.0.internals.get()
     }
 
+    /// How to reach it by hand: its process, ports, files; several lines.
+    pub fn reach(&self) -> String {
+        let place = self.place();
+        let runs = match self.0.supervisor.instance() {
+            None => "down".to_owned(),
+            Some(instance) => match instance.pid() {
+                Some(pid) => format!("pid {pid}"),
+                None => "in this process".to_owned(),
+            },
+        };
+        let mut text = format!("{} ({}), {runs}", place.name(), place.kind());
+        for (name, port) in place.leased() {
+            text.push_str(&format!("\n  {name:<8} 127.0.0.1:{port}"));
+        }
+        text.push_str(&format!("\n  {:<8} {}", "files", place.folder_path().display()));
+        text.push_str(&format!("\n  {:<8} {}", "log", self.log_path().display()));
+        text
+    }
+
     pub(crate) fn node_link(&self) -> NodeLink {
         NodeLink::new(Arc::clone(self.place()), self.0.case.clone())
     }

@@ -8,6 +8,7 @@ use robust_test_harness::error::{Error, Result};
 
 use crate::client::ClientLink;
 use crate::node::{Instance, Node};
+use crate::serve::Serve;
 
 /// A kind of system: what its clients can do and what configures its servers, whoever wrote them.
 ///
@@ -74,6 +75,8 @@ pub struct ServerKind {
     pub program: Option<&'static str>,
     /// `cluster`: its nodes can form clusters, and start like this.
     pub cluster: Option<StartOrder>,
+    /// How it is started by hand.
+    pub serve: Serve,
     /// A `StartFn<S>`.
     pub start: &'static (dyn Any + Send + Sync),
 }

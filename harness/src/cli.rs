@@ -26,7 +26,7 @@ use crate::seed::Seed;
 use crate::selection::{Ignored, Selection};
 use arguments::{AllArguments, Bin, command};
 pub use environment::{environment_for_children, process_environment};
-pub use settings::{Color, Format, NextestRun, Settings, Shuffle};
+pub use settings::{Color, Format, NextestRun, Serve, Settings, Shuffle};
 
 /// Why there are no settings: something is wrong, or help was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -186,6 +186,7 @@ fn settings(
         max_fail,
         repeat: running.repeat,
         run_for: running.run_for,
+        serve: running.serve.map(|text| serve(&text, known)).transpose()?,
         shuffle,
         seed: running.seed.map(Seed),
         junit: reporting.junit,
@@ -194,6 +195,31 @@ fn settings(
         bins: bins(choosing.bin, known)?,
         require,
         nextest: environment::nextest(env),
+    })
+}
+
+/// What `--serve` names: a kind, whose name may itself end in `x3`, or a kind and a number of nodes.
+fn serve(text: &str, known: KnownNames<'_>) -> Result<Serve, CliError> {
+    let is_kind = |name: &str| known.kinds.contains(&name);
+    let of_one = || Serve {
+        kind: text.to_owned(),
+        nodes: None,
+    };
+    if is_kind(text) {
+        return Ok(of_one());
+    }
+    let cluster = text.rsplit_once('x').and_then(|(kind, nodes)| {
+        let nodes = nodes.parse().ok()?;
+        is_kind(kind).then(|| Serve {
+            kind: kind.to_owned(),
+            nodes: Some(nodes),
+        })
+    });
+    cluster.ok_or_else(|| {
+        let hint = Hint::new(text, known.kinds.iter().copied());
+        CliError::unusable(format!(
+            "--serve: `{text}` is no kind, nor a kind and a number of nodes such as `KINDx3`{hint}"
+        ))
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod console;
 mod go;
+mod serve;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -38,6 +39,8 @@ pub struct Suite {
     pub target_tmpdir: Option<&'static str>,
     /// The names of every kind that is registered, for `--bin` and `ROBUST_REQUIRE`.
     pub kinds: fn() -> Vec<&'static str>,
+    /// The scenario behind `--serve`: for a kind's name, and the number of nodes of a cluster.
+    pub serve: fn(&str, Option<usize>) -> Result<&'static registry::Scenario, String>,
 }
 
 /// Runs the suite: what `main!` expands to.
@@ -129,6 +132,12 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
             .unwrap_or_default(),
     };
     let seed = settings.seed.unwrap_or_else(Seed::random);
+    if let Some(wanted) = &settings.serve {
+        let nodes = wanted.nodes.map(std::num::NonZeroUsize::get);
+        let scenario = (suite.serve)(&wanted.kind, nodes)
+            .map_err(|error| Stop::unusable(format!("--serve: {error}")))?;
+        return serve::serve(scenario, wanted, environment, seed);
+    }
     let mut selection = settings.selection.clone();
     if settings.last_failed {
         selection.last_failed = Some(

@@ -162,7 +162,7 @@ fn receive_descriptor(from: &UnixStream) -> io::Result<OwnedFd> {
 }
 
 /// `tracing` goes to the case's output: `RUST_LOG`'s targets, or everything from `info` up.
-fn trace_to_stderr() {
+pub(crate) fn trace_to_stderr() {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
     let targets = std::env::var("RUST_LOG")

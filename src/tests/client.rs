@@ -35,6 +35,7 @@ static SERVER: ServerKind = ServerKind {
     provides: &[],
     program: None,
     cluster: None,
+    serve: crate::serve::Serve::of::<Greeting>(),
     start: &StartFn::<Greeting>(start),
 };
 inventory::submit!(&SERVER);

@@ -33,6 +33,7 @@ static EMBEDDED: ServerKind = ServerKind {
     provides: &[],
     program: None,
     cluster: None,
+    serve: crate::serve::Serve::of::<Embeds>(),
     start: &StartFn::<Embeds>(start),
 };
 inventory::submit!(&EMBEDDED);

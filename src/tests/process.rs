@@ -32,6 +32,7 @@ static MOODY: ServerKind = ServerKind {
     provides: &[],
     program: Some("sh"),
     cluster: None,
+    serve: crate::serve::Serve::of::<Moody>(),
     start: &StartFn::<Moody>(start),
 };
 inventory::submit!(&MOODY);

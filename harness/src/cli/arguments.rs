@@ -147,6 +147,13 @@ pub(super) struct Running {
         help = "Run everything again and again for this long, each time with other seeds [default: once]"
     )]
     pub(super) run_for: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "KIND[xN]",
+        help = "Run nothing, start a server of this kind, or a cluster of N nodes, and leave it up until Ctrl-C \
+                [default: off]"
+    )]
+    pub(super) serve: Option<String>,
 }
 
 #[derive(Args, Debug)]

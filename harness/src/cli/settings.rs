@@ -50,6 +50,8 @@ pub struct Settings {
     pub repeat: NonZeroU32,
     /// How long the plan is run again and again.
     pub run_for: Option<Duration>,
+    /// `--serve`: run nothing and leave this up.
+    pub serve: Option<Serve>,
     /// Whether the order is random, and from which seed.
     pub shuffle: Option<Shuffle>,
     /// The root seed; `None`: a random one.
@@ -117,4 +119,13 @@ pub struct NextestRun {
     /// `NEXTEST_ATTEMPT_ID`, where nextest is new enough to tell it: another one for each attempt of each
     /// test.
     pub attempt_id: Option<String>,
+}
+
+/// `--serve KIND[xN]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serve {
+    /// The kind of server.
+    pub kind: String,
+    /// How many nodes of a cluster; `None`: one server.
+    pub nodes: Option<NonZeroUsize>,
 }

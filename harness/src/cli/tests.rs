@@ -419,3 +419,19 @@ fn children_inherit_no_settings_of_this_run() {
         ]
     );
 }
+
+#[test]
+fn a_server_or_a_cluster_is_served() {
+    let served = |text| with(&[&format!("--serve={text}")], &[]).serve.unwrap();
+    let of = |kind: &str, nodes| Serve {
+        kind: kind.to_owned(),
+        nodes: NonZeroUsize::new(nodes),
+    };
+    assert_eq!(served("mosquitto"), of("mosquitto", 0));
+    assert_eq!(served("nanomqx3"), of("nanomq", 3));
+    for wrong in ["mosquittox0", "mosquittox", "x3", "nanomqx-1"] {
+        let text = error(&["--serve", wrong]);
+        assert!(text.contains(&format!("--serve: `{wrong}`")), "{text}");
+    }
+    assert!(error(&["--serve", "nanomk"]).contains("did you mean `nanomq`?"));
+}

@@ -29,17 +29,21 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
         Some(program) => quote!(::core::option::Option::Some(#program)),
         None => quote!(::core::option::Option::None),
     };
-    let cluster = match role {
+    let of_servers = match role {
         Role::Client => TokenStream::new(),
-        Role::Server => match options.cluster {
-            None => quote!(cluster: ::core::option::Option::None,),
-            Some((_, StartOrder::Parallel)) => {
-                quote!(cluster: ::core::option::Option::Some(#private::StartOrder::Parallel),)
-            }
-            Some((_, StartOrder::Serial)) => {
-                quote!(cluster: ::core::option::Option::Some(#private::StartOrder::Serial),)
-            }
-        },
+        Role::Server => {
+            let cluster = match options.cluster {
+                None => quote!(::core::option::Option::None),
+                Some((_, StartOrder::Parallel)) => {
+                    quote!(::core::option::Option::Some(#private::StartOrder::Parallel))
+                }
+                Some((_, StartOrder::Serial)) => {
+                    quote!(::core::option::Option::Some(#private::StartOrder::Serial))
+                }
+            };
+            // Another type that is no service is told once, where the function is named.
+            quote!(cluster: #cluster, serve: #private::Serve::of::<#service>(),)
+        }
     };
     let (descriptor, field, wrapper) = match role {
         Role::Server => (quote!(ServerKind), quote!(start), quote!(StartFn)),
@@ -76,7 +80,7 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
                 line: ::core::line!(),
                 provides: &[#(#provides),*],
                 program: #program,
-                #cluster
+                #of_servers
                 #field: #function,
             }
         }
