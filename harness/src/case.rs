@@ -148,6 +148,13 @@ impl Case {
         Ok(path)
     }
 
+    /// The run's temporary folder, in which every case has its own: for what the cases of a run share, and no
+    /// longer there after it.
+    pub fn run_folder(&self) -> &Path {
+        let folder = &self.0.facts.folder;
+        folder.parent().unwrap_or(folder)
+    }
+
     /// For the executor: whether [`Case::folder`] was asked for.
     pub(crate) fn has_folder(&self) -> bool {
         self.0.folder.get().is_some()

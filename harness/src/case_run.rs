@@ -14,7 +14,8 @@ use crate::interrupt::Urgency;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::protocol::Order;
 use crate::registry::{Isolation, Rule};
-use crate::rules::{CaseToRun, Prepared, Rules, unix_ms};
+use crate::rules::{CaseToRun, Prepared, Rules};
+use crate::wall_clock::unix_ms;
 use crate::worker_handle::WorkerHandle;
 
 /// What a slot keeps from case to case.

@@ -15,6 +15,7 @@ pub mod processes;
 pub mod registry;
 pub mod seed;
 pub mod signal;
+pub mod wall_clock;
 
 // What a run decides.
 pub mod event;

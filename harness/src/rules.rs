@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::event::CaseFinished;
 use crate::in_process::InProcess;
@@ -16,6 +16,7 @@ use crate::protocol::Order;
 use crate::registry::Isolation;
 use crate::scheduler::JobNumber;
 use crate::seed::Seed;
+use crate::wall_clock::unix_ms;
 
 /// What holds for every case of a run.
 pub(crate) struct Rules {
@@ -150,11 +151,4 @@ fn event_named(matrix: &Matrix, name: String, root_seed: Seed) -> CaseFinished {
         attachments: Vec::new(),
         reproduce: String::new(),
     }
-}
-
-/// Milliseconds since the Unix epoch: the only use of the wall clock.
-pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

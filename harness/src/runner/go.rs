@@ -32,9 +32,10 @@ use crate::registry::{self, Isolation};
 use crate::report::detached::Backlog;
 use crate::report::opening::Opening;
 use crate::report::{Progress, Reporter, ReporterOptions};
-use crate::rules::{CaseToRun, Rules, blank_event, unix_ms};
+use crate::rules::{CaseToRun, Rules, blank_event};
 use crate::seed::Seed;
 use crate::serial_lock::SerialLocks;
+use crate::wall_clock::unix_ms;
 
 /// How long all teardowns of one case may take together.
 const TEARDOWN_WITHIN: Duration = Duration::from_secs(10);
