@@ -22,6 +22,7 @@ use crate::member::Members;
 use crate::place::{Place, ProgramError, View, program, unavailable};
 use crate::server::{Server, Target, token};
 use crate::service::{Cause, ClientKind, ConnectFn, Service, client_kinds, none_registered};
+use crate::tls::{self, Subject, TlsError, TlsFiles};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -85,6 +86,33 @@ impl ClientLink {
     /// The case.
     pub fn case(&self) -> &Case {
         &self.case
+    }
+
+    /// A client certificate whose common name is the client's id, with its key and the authority that every node and
+    /// client of the run trusts: made when they are first asked for. See [`tls`](crate::tls).
+    ///
+    /// # Errors
+    /// When they cannot be made, or the id is longer than 64 characters.
+    pub fn tls(&self) -> Result<TlsFiles, TlsError> {
+        self.tls_in("tls".to_owned(), &self.id)
+    }
+
+    /// As [`ClientLink::tls`], with another common name, for servers that take it for a user's.
+    ///
+    /// # Errors
+    /// As [`ClientLink::tls`], and for a name that is empty or has control characters.
+    pub fn tls_as(&self, user: &str) -> Result<TlsFiles, TlsError> {
+        self.tls_in(tls::folder_of_user(user), user)
+    }
+
+    fn tls_in(&self, folder: String, name: &str) -> Result<TlsFiles, TlsError> {
+        let run_folder = self.case.run_folder();
+        let case_folder = self.case.folder().map_err(|source| TlsError::Write {
+            path: run_folder.to_owned(),
+            source,
+        })?;
+        let folder = case_folder.join(&self.id).join(folder);
+        TlsFiles::obtain(folder, run_folder, Subject::client(name))
     }
 
     /// The path of the kind's program (`program = ".."`): what `--bin` says, else as found on the path.

@@ -6,6 +6,7 @@
 //! - [`server`], [`cluster`], [`client`]: the parameters of scenarios, and the handles on what was started.
 //! - [`view`]: what operators see of a node, and what is inside.
 //! - [`node`], [`command`], [`launch`], [`readiness`]: what a start function works with. [`member`]: the other nodes.
+//! - [`tls`]: the certificates of nodes and clients, good and bad.
 //! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
 //!   their ports do meanwhile.
 //! - [`eventually`](mod@eventually): waiting until something holds.
@@ -40,6 +41,7 @@ pub mod service;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod view;
 
 pub use attributes::{robust_client, robust_server, robust_test};
@@ -66,6 +68,7 @@ pub mod prelude {
     pub use crate::readiness::{Ready, log_line, probe, tcp};
     pub use crate::server::{Restart, Server};
     pub use crate::service::{BoxFuture, Service};
+    pub use crate::tls::{Flaw, TlsFiles};
     pub use crate::view::{AdminView, ClusterView, InternalsView, NodeLink};
     pub use crate::{Case, Context, Error, Result, error, millis, secs, skip};
     pub use crate::{robust_client, robust_server, robust_test};

@@ -27,6 +27,7 @@ use crate::in_process::{self, Ending, Stopping};
 use crate::member::{Member, Members};
 use crate::place::{Place, ProgramError, View, WriteFileError, local};
 use crate::service::Service;
+use crate::tls::{TlsError, TlsFiles};
 use crate::view::{Internals, InternalsView};
 
 pub use crate::instance::Instance;
@@ -172,6 +173,25 @@ impl<S: Service> Node<S> {
         contents: impl AsRef<[u8]>,
     ) -> Result<PathBuf, WriteFileError> {
         self.place.write_file(name.as_ref(), contents.as_ref())
+    }
+
+    /// The node's certificate and key, and the authority that every node and client of the run trusts: made when
+    /// they are first asked for, and the same after a restart. Valid for 127.0.0.1, ::1, `localhost` and the node's
+    /// name, as a server and, towards its peers, as a client. See [`tls`](crate::tls).
+    ///
+    /// # Errors
+    /// When they cannot be made, or the node's name is longer than 64 characters.
+    pub fn tls(&self) -> Result<TlsFiles, TlsError> {
+        self.tls_for::<String>([])
+    }
+
+    /// As [`Node::tls`], for these host names (`db.example`, `*.example`) and addresses (`10.0.0.1`) as well. A
+    /// certificate that lacks one of them is replaced.
+    ///
+    /// # Errors
+    /// As [`Node::tls`], and for what is neither a host name nor an address.
+    pub fn tls_for<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> Result<TlsFiles, TlsError> {
+        self.place.tls(names)
     }
 
     /// The node's log: `<case folder>/<node>.log`. A program's output goes there; a server inside this

@@ -13,6 +13,7 @@ use robust_test_harness::param::Environment;
 use crate::log::Log;
 use crate::oracle::Oracles;
 use crate::port::Lease;
+use crate::tls::{Subject, TlsError, TlsFiles};
 
 /// The parts of a node that do not depend on its service's type.
 #[derive(Debug)]
@@ -253,6 +254,17 @@ impl Place {
                 source,
             }),
         }
+    }
+
+    /// The node's certificate and key, valid for these names as well.
+    pub(crate) fn tls<N: Into<String>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<TlsFiles, TlsError> {
+        // `<run folder>/<case>/<node>`, as in `Case::run_folder`.
+        let run_folder = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
+        let subject = Subject::node(&self.name, names);
+        TlsFiles::obtain(self.folder.join("tls"), run_folder, subject)
     }
 
     pub(crate) fn program(&self) -> Result<PathBuf, ProgramError> {

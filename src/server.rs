@@ -9,8 +9,7 @@ mod restart;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use crate::node::Node;
 use crate::place::{Place, View};
 use crate::service::{Cause, ServerKind, Service, StartFn};
 use crate::supervisor::{StandInError, Supervisor};
+use crate::tls::{TlsError, TlsFiles};
 use crate::view::{AdminView, Internals, InternalsView, NodeLink, ViewError};
 
 pub(crate) use param::{Target, axis, settings, token};
@@ -135,6 +135,15 @@ impl<S: Service> Server<S> {
     /// When it cannot be made.
     pub fn data_dir(&self) -> io::Result<PathBuf> {
         self.place().data_dir()
+    }
+
+    /// The files that its start function knows as [`Node::tls`], to be renewed or spoiled. They are made here if the
+    /// start function asked for none.
+    ///
+    /// # Errors
+    /// As [`Node::tls`].
+    pub fn tls(&self) -> Result<TlsFiles, TlsError> {
+        self.place().tls::<String>([])
     }
 
     /// The process id of its first process; `None` when it is down, and for a server inside this process.

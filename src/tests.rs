@@ -4,6 +4,8 @@ mod client;
 mod in_process;
 mod moody;
 mod process;
+mod tls;
+mod tls_programs;
 
 use std::any::Any;
 use std::sync::Arc;
