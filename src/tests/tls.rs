@@ -395,6 +395,22 @@ fn list(root: &Path, folder: &Path, files: &mut BTreeSet<String>) {
 }
 
 #[test]
+fn tasks_that_renew_at_once_leave_a_key_and_its_certificate() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("1/broker/tls");
+    let files = TlsFiles::obtain(folder, home.path(), Subject::node::<String>("broker", [])).unwrap();
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| files.renew().unwrap());
+            }
+        });
+        // It refuses a key that is another certificate's.
+        acceptor(&files).unwrap();
+    }
+}
+
+#[test]
 fn what_is_in_the_way_is_told_with_the_file() {
     let home = tempfile::tempdir().unwrap();
     let run = home.path();
