@@ -89,7 +89,7 @@ impl ClientLink {
     }
 
     /// A client certificate whose common name is the client's id, with its key and the authority that every node and
-    /// client of the run trusts: made when they are first asked for. See [`tls`](crate::tls).
+    /// client of the run trusts: made when they are first asked for. See [`tls`].
     ///
     /// # Errors
     /// When they cannot be made, or the id is longer than 64 characters.

@@ -5,6 +5,7 @@ mod in_process;
 mod moody;
 mod process;
 mod tls;
+mod tls_files;
 mod tls_programs;
 
 use std::any::Any;

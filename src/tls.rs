@@ -222,3 +222,21 @@ impl fmt::Display for Flaw {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_folders_of_their_own_with_safe_names() {
+        let long = "ü".repeat(64);
+        let users = ["alice", "Alice", "a/b", "a.b", "ab", "../ab", "..", &long];
+        let folders: std::collections::BTreeSet<String> =
+            users.iter().map(|user| folder_of_user(user)).collect();
+        assert_eq!(folders.len(), users.len());
+        assert!(folders.contains("tls-alice"));
+        for folder in folders {
+            assert!(folder.len() <= 100 && !folder.contains('/'), "{folder}");
+        }
+    }
+}

@@ -120,3 +120,22 @@ fn cannot_write(path: &Path, source: io::Error) -> TlsError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_second_finds_what_the_first_made_and_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("a/tls");
+        make_folder(&folder, |making| {
+            // Another process is quicker.
+            make_folder(&folder, |making| write(&making.join("who"), "first"))?;
+            write(&making.join("who"), "second")
+        })
+        .unwrap();
+        assert_eq!(read(&folder.join("who")).unwrap(), "first");
+        assert_eq!(std::fs::read_dir(home.path().join("a")).unwrap().count(), 1);
+    }
+}
