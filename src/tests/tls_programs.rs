@@ -141,7 +141,7 @@ fn are_installed(programs: &[&str]) -> bool {
 
 async fn pair(
     fixture: &Fixture,
-    program: fn() -> Box<dyn Any + Send + Sync>,
+    program: fn(usize) -> Box<dyn Any + Send + Sync>,
 ) -> (Server<Installed>, TlsFiles) {
     let sites = vec![
         Site::new("broker", <Server<Installed> as Param>::shape).settings(program),
@@ -155,7 +155,7 @@ async fn pair(
 
 macro_rules! program {
     ($program:literal) => {
-        || Box::new(Program($program))
+        |_| Box::new(Program($program))
     };
 }
 
