@@ -312,6 +312,10 @@ pub(crate) fn unavailable(
     environment: &Environment,
 ) -> Option<String> {
     declared?;
+    // One that already runs somewhere needs no program here.
+    if environment.external.contains_key(kind) {
+        return None;
+    }
     program(kind, declared, environment)
         .err()
         .map(|error| error.to_string())

@@ -1,10 +1,13 @@
-//! The command line and the environment, as one plain [`Settings`].
+//! The command line, the environment and `robust.toml`, as one plain [`Settings`].
 //!
 //! libtest's flags keep libtest's meaning; every flag of our own has a variable `ROBUST_<FLAG>` that counts
-//! where the flag is not given. Nothing outside this module knows clap or `libtest_mimic`.
+//! where the flag is not given, and profiles of `robust.toml` count where neither says anything. Nothing outside
+//! this module knows clap, `libtest_mimic` or TOML.
 
 mod arguments;
+mod config;
 mod environment;
+mod profile;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,7 @@ use crate::require::{KnownNames, Require};
 use crate::seed::Seed;
 use crate::selection::{Ignored, Selection};
 use arguments::{AllArguments, Bin, command};
+pub use config::{Config, ConfigError};
 pub use environment::{environment_for_children, process_environment};
 pub use settings::{Color, Format, NextestRun, Serve, Settings, Shuffle};
 
@@ -68,8 +72,9 @@ fn one_line(text: &str) -> String {
     told.join("; ").replace(":; ", ": ").replace("; [", " [")
 }
 
-/// Settings from the arguments after the program's name and from the environment
-/// ([`process_environment`]). Touches nothing but the files that `--bin` names.
+/// Settings from the arguments after the program's name, from the environment ([`process_environment`]) and from
+/// `robust.toml` ([`Config::find`]), which is asked for only where the others are right. Touches nothing but the
+/// files that `--bin` and `[bin]` name.
 ///
 /// # Errors
 /// The first thing that is wrong with them, or the help.
@@ -77,6 +82,7 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: &BTreeMap<String, String>,
     known: KnownNames<'_>,
+    config: impl FnOnce() -> Result<Option<Config>, ConfigError>,
 ) -> Result<Settings, CliError> {
     let mut words = args
         .into_iter()
@@ -95,14 +101,29 @@ pub fn parse(
         words.splice(0..0, from_environment);
         found = matches(&words)?;
     }
+    let config = config().map_err(|error| CliError::unusable(error.to_string()))?;
+    let chosen = found.get_one::<String>("profile");
+    let defaults = profile::defaults(config.as_ref(), chosen.map(String::as_str), &found, env)?;
+    if !defaults.words.is_empty() {
+        words.splice(0..0, defaults.words);
+        found = matches(&words)?;
+    }
     let arguments = AllArguments::from_arg_matches(&found).map_err(|error| CliError::from_clap(&error))?;
-    settings(arguments, env, known)
+    let require = match env.get("ROBUST_REQUIRE").filter(|value| !value.is_empty()) {
+        Some(require) => require,
+        None => defaults.require.as_deref().unwrap_or_default(),
+    };
+    let require = Require::parse(require, known).map_err(|error| CliError::unusable(error.to_string()))?;
+    let bins = bins(&arguments.choosing.bin, &defaults.bins, config.as_ref(), known)?;
+    settings(arguments, env, config, require, bins)
 }
 
 fn settings(
     arguments: AllArguments,
     env: &BTreeMap<String, String>,
-    known: KnownNames<'_>,
+    config: Option<Config>,
+    require: Require,
+    bins: BTreeMap<String, PathBuf>,
 ) -> Result<Settings, CliError> {
     let AllArguments {
         libtest,
@@ -148,8 +169,6 @@ fn settings(
         (true, _) => Some(NonZeroUsize::MIN),
         (false, max_fail) => max_fail,
     };
-    let require = env.get("ROBUST_REQUIRE").map_or("", String::as_str);
-    let require = Require::parse(require, known).map_err(|error| CliError::unusable(error.to_string()))?;
     Ok(Settings {
         selection: Selection {
             filters: libtest.filter.into_iter().chain(more.filters).collect(),
@@ -163,6 +182,8 @@ fn settings(
             last_failed: None,
         },
         last_failed: choosing.last_failed,
+        budget: choosing.budget,
+        profile: choosing.profile.filter(|name| name != profile::DEFAULT),
         list,
         plan: reporting.plan,
         report_from: reporting.report_from,
@@ -192,7 +213,8 @@ fn settings(
         junit: reporting.junit,
         report_dir: reporting.report_dir,
         show_logs: reporting.show_logs,
-        bins: bins(choosing.bin, known)?,
+        bins,
+        external: config.map(|config| config.external).unwrap_or_default(),
         require,
         nextest: environment::nextest(env),
     })
@@ -223,34 +245,58 @@ fn serve(text: &str, known: KnownNames<'_>) -> Result<Serve, CliError> {
     })
 }
 
-/// The programs that replace those of kinds, by `KIND[@VERSION]`; the paths absolute.
-fn bins(bins: Vec<Bin>, known: KnownNames<'_>) -> Result<BTreeMap<String, PathBuf>, CliError> {
+/// The programs that replace those of kinds, by `KIND[@VERSION]`: those of `--bin` or of the profiles, and of `[bin]`
+/// what these do not give; the paths absolute.
+fn bins(
+    given: &[Bin],
+    of_profiles: &[(usize, Bin)],
+    config: Option<&Config>,
+    known: KnownNames<'_>,
+) -> Result<BTreeMap<String, PathBuf>, CliError> {
     let mut found = BTreeMap::new();
-    for Bin { kind, version, path } in bins {
-        if !known.kinds.contains(&kind.as_str()) {
-            let hint = Hint::new(&kind, known.kinds.iter().copied());
-            return Err(CliError::unusable(format!(
-                "--bin: no kind is called `{kind}`{hint}"
-            )));
+    for bin in given {
+        let wrong = |problem: String| CliError::unusable(format!("--bin: {problem}"));
+        let path = program(bin, known).map_err(wrong)?;
+        if found.insert(bin.key(), path).is_some() {
+            return Err(wrong(format!("`{}` is given twice", bin.key())));
         }
-        let shown = path.display();
-        if !path.exists() {
-            return Err(CliError::unusable(format!(
-                "--bin: there is no file {shown} (for `{kind}`)"
-            )));
-        }
-        if !is_executable(&path) {
-            return Err(CliError::unusable(format!(
-                "--bin: {shown} (for `{kind}`) is not an executable file"
-            )));
-        }
-        // Cases run in folders of their own.
-        let path = std::path::absolute(&path)
-            .map_err(|error| CliError::unusable(format!("--bin: {shown}: {error}")))?;
-        let key = version.map_or_else(|| kind.clone(), |version| format!("{kind}@{version}"));
+    }
+    let Some(config) = config else {
+        return Ok(found);
+    };
+    let wrong = |at, key: &str, problem| {
+        CliError::unusable(config.wrong(at, format!("bin.{key}: {problem}")).to_string())
+    };
+    for (at, bin) in of_profiles {
+        let key = bin.key();
+        let path = program(bin, known).map_err(|problem| wrong(*at, &key, problem))?;
         if found.insert(key.clone(), path).is_some() {
-            return Err(CliError::unusable(format!("--bin: `{key}` is given twice")));
+            return Err(wrong(*at, &key, "it is given twice".to_owned()));
+        }
+    }
+    for (at, bin) in &config.bins {
+        let key = bin.key();
+        if !found.contains_key(&key) {
+            let path = program(bin, known).map_err(|problem| wrong(*at, &key, problem))?;
+            found.insert(key, path);
         }
     }
     Ok(found)
+}
+
+/// The absolute path of the program, or what is wrong with it.
+fn program(Bin { kind, path, .. }: &Bin, known: KnownNames<'_>) -> Result<PathBuf, String> {
+    if !known.kinds.contains(&kind.as_str()) {
+        let hint = Hint::new(kind, known.kinds.iter().copied());
+        return Err(format!("no kind is called `{kind}`{hint}"));
+    }
+    let shown = path.display();
+    if !path.exists() {
+        return Err(format!("there is no file {shown} (for `{kind}`)"));
+    }
+    if !is_executable(path) {
+        return Err(format!("{shown} (for `{kind}`) is not an executable file"));
+    }
+    // Cases run in folders of their own.
+    std::path::absolute(path).map_err(|error| format!("{shown}: {error}"))
 }

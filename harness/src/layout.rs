@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use crate::case_run::shell_quoted;
 use crate::report::file::TORN;
 use crate::runner::Suite;
 
@@ -130,15 +131,14 @@ fn target(suite: &Suite, program: &Path) -> PathBuf {
     tagged.map_or_else(|| PathBuf::from("target"), Path::to_owned)
 }
 
-/// The command that runs the suite with one case, up to that case's name.
-pub(crate) fn reproduce_prefix(suite: &Suite, program: &Path) -> String {
-    match suite.binary {
-        None => format!("cargo test -p {} --test {} -- --exact", suite.package, suite.name),
-        Some(_) => format!(
-            "{} --exact",
-            crate::case_run::shell_quoted(&program.to_string_lossy())
-        ),
-    }
+/// The command that runs the suite with one case under the same profile, up to that case's name.
+pub(crate) fn reproduce_prefix(suite: &Suite, program: &Path, profile: Option<&str>) -> String {
+    let run = match suite.binary {
+        None => format!("cargo test -p {} --test {} --", suite.package, suite.name),
+        Some(_) => shell_quoted(&program.to_string_lossy()),
+    };
+    let profile = profile.map(|name| format!(" --profile {}", shell_quoted(name)));
+    format!("{run}{} --exact", profile.unwrap_or_default())
 }
 
 #[cfg(test)]

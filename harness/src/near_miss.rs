@@ -29,6 +29,7 @@ pub(crate) fn near_miss<'a>(word: &str, known: impl IntoIterator<Item = &'a str>
 pub struct Hint {
     near: Option<String>,
     known: Vec<String>,
+    shown_max: usize,
 }
 
 impl Hint {
@@ -37,6 +38,15 @@ impl Hint {
         Self {
             near: near_miss(word, known.iter().copied()).map(str::to_owned),
             known: known.into_iter().map(str::to_owned).collect(),
+            shown_max: SHOWN_MAX,
+        }
+    }
+
+    /// With every known word, where they are not a suite's but the harness's own.
+    pub(crate) fn complete<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            shown_max: usize::MAX,
+            ..Self::new(word, known)
         }
     }
 }
@@ -54,7 +64,7 @@ impl fmt::Display for Hint {
         } else {
             "; there are"
         };
-        let shown = &self.known[..self.known.len().min(SHOWN_MAX)];
+        let shown = &self.known[..self.known.len().min(self.shown_max)];
         write!(f, "{there_are}: {}", shown.join(", "))?;
         match self.known.len() - shown.len() {
             0 => Ok(()),

@@ -8,6 +8,7 @@ use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 
@@ -72,6 +73,9 @@ pub struct Environment {
     pub bins: BTreeMap<String, PathBuf>,
     /// The folders searched for programs, in order.
     pub path: Vec<PathBuf>,
+    /// `[external.KIND]` of `robust.toml`: server kinds that already run somewhere, by their names, with the
+    /// address of each of their ports, by its name. None has no port.
+    pub external: BTreeMap<String, BTreeMap<String, SocketAddr>>,
 }
 
 impl Environment {

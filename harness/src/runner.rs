@@ -103,8 +103,9 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         kinds: &kinds,
         mechanisms: &[],
     };
+    let config = || cli::Config::find(Path::new(suite.manifest_dir), &variables, known);
     let mut settings =
-        cli::parse(arguments.clone(), &variables, known).map_err(|error| match error.exit {
+        cli::parse(arguments.clone(), &variables, known, config).map_err(|error| match error.exit {
             Exit::Passed => Stop {
                 exit: error.exit,
                 text: error.text,
@@ -130,6 +131,7 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         path: std::env::var_os("PATH")
             .map(|path| std::env::split_paths(&path).collect())
             .unwrap_or_default(),
+        external: settings.external.clone(),
     };
     let seed = settings.seed.unwrap_or_else(Seed::random);
     if let Some(wanted) = &settings.serve {

@@ -88,6 +88,20 @@ pub(super) struct Choosing {
     pub(super) last_failed: bool,
     #[arg(
         long,
+        value_name = "D",
+        value_parser = duration,
+        help = "Only what fits in this time, such as 20m: what failed last, what never ran, what ran longest ago \
+                [default: all]"
+    )]
+    pub(super) budget: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "The profile of robust.toml whose options count above those of `default` [default: default]"
+    )]
+    pub(super) profile: Option<String>,
+    #[arg(
+        long,
         value_name = "KIND[@VERSION]=PATH",
         help = "The program of a kind [default: found on PATH] [repeatable]"
     )]
@@ -211,6 +225,16 @@ pub(super) struct Bin {
     pub(super) kind: String,
     pub(super) version: Option<String>,
     pub(super) path: PathBuf,
+}
+
+impl Bin {
+    /// `KIND` or `KIND@VERSION`.
+    pub(super) fn key(&self) -> String {
+        match &self.version {
+            Some(version) => format!("{}@{version}", self.kind),
+            None => self.kind.clone(),
+        }
+    }
 }
 
 impl FromStr for Bin {
@@ -352,7 +376,17 @@ Environment:
   An option's variable counts where the option is not given; empty is unset. Options without a value take 1 or 0,
   repeatable ones several values separated by commas.
   ROBUST_REQUIRE=all|NAME,..  Kinds and mechanisms that must be available: errors instead of skips
+  ROBUST_CONFIG=PATH  The robust.toml of this run
   RUST_TEST_THREADS, RUST_TEST_NOCAPTURE, RUST_TEST_SHUFFLE, RUST_TEST_SHUFFLE_SEED  As for libtest
+
+robust.toml, in the package's folder or above it up to the workspace's:
+  Options by their long names, for where neither the command line nor a variable gives them:
+    [profile.default]   Always counts, under the profile of --profile
+    [profile.ci]        Counts with --profile ci; `inherits = \"NAME\"` builds on another
+    timeout = \"2m\"      A string, a number, true or false, or a list; `require = \"all\"` is ROBUST_REQUIRE
+  [bin]                 KIND or \"KIND@VERSION\" = PATH, as --bin
+  [external.KIND]       PORT = \"ADDRESS:PORT\" of a server that already runs
+  Paths are relative to the file's folder.
 
 Exit codes:
   0    passed

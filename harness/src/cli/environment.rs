@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches};
 
 use super::arguments::{command, own, threads, variable};
-use super::{CliError, NextestRun};
+use super::{CliError, NextestRun, config};
 
 /// The variables of this process whose names and values are UTF-8.
 pub fn process_environment() -> BTreeMap<String, String> {
@@ -25,6 +25,7 @@ pub fn environment_for_children(env: &BTreeMap<String, String>) -> Vec<String> {
     let goes = |name: &&String| {
         own.contains(name)
             || *name == "ROBUST_REQUIRE"
+            || *name == config::VARIABLE
             || name.starts_with("RUST_TEST_")
             || *name == "NEXTEST"
             || (name.starts_with("NEXTEST_") && !stays.iter().any(|prefix| name.starts_with(prefix)))

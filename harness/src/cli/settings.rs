@@ -1,6 +1,7 @@
-//! What the arguments and the environment come to.
+//! What the arguments, the environment and `robust.toml` come to.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,13 +12,17 @@ use crate::require::Require;
 use crate::seed::Seed;
 use crate::selection::Selection;
 
-/// Everything the command line and the environment say.
+/// Everything the command line, the environment and `robust.toml` say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Which cases. Its `last_failed` is `None`: whoever knows the report folder reads the names.
     pub selection: Selection,
     /// `--last-failed`.
     pub last_failed: bool,
+    /// `--budget`: how long the run may take, so that only what fits is chosen.
+    pub budget: Option<Duration>,
+    /// `--profile`, where it names another one than the default.
+    pub profile: Option<String>,
     /// `--list`: print the names and run nothing.
     pub list: Option<ListFormat>,
     /// `--plan`: print what would run and run nothing.
@@ -64,6 +69,8 @@ pub struct Settings {
     pub show_logs: bool,
     /// The programs that replace those of kinds, by `KIND` or `KIND@VERSION`: absolute paths.
     pub bins: BTreeMap<String, PathBuf>,
+    /// `[external.KIND]` of `robust.toml`, as in [`crate::param::Environment::external`].
+    pub external: BTreeMap<String, BTreeMap<String, SocketAddr>>,
     /// `ROBUST_REQUIRE`.
     pub require: Require,
     /// The run of cargo-nextest that this process is a part of.

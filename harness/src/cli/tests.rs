@@ -14,7 +14,9 @@ fn try_with(args: &[&str], env: &[(&str, &str)]) -> Result<Settings, CliError> {
     let env = env
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    parse(args.iter().map(OsString::from), &env.collect(), KNOWN)
+    parse(args.iter().map(OsString::from), &env.collect(), KNOWN, || {
+        Ok(None)
+    })
 }
 
 #[track_caller]
@@ -304,7 +306,7 @@ fn a_wrong_argument_is_one_line_that_names_the_option() {
 #[test]
 fn an_argument_that_is_not_utf_8_is_an_error() {
     let args = [OsString::from_vec(b"--junit=\xff".to_vec())];
-    let error = parse(args, &BTreeMap::new(), KNOWN).unwrap_err();
+    let error = parse(args, &BTreeMap::new(), KNOWN, || Ok(None)).unwrap_err();
     assert_eq!(error.exit, Exit::Unusable);
     assert!(error.text.contains("is not valid UTF-8"), "{error}");
 }
@@ -399,6 +401,7 @@ fn children_inherit_no_settings_of_this_run() {
         "NEXTEST_BIN_EXE_broker",
         "NEXTEST_RUN_ID",
         "PATH",
+        "ROBUST_CONFIG",
         "ROBUST_OTHER",
         "ROBUST_REPORT_DIR",
         "ROBUST_REQUIRE",
@@ -412,6 +415,7 @@ fn children_inherit_no_settings_of_this_run() {
         [
             "NEXTEST",
             "NEXTEST_RUN_ID",
+            "ROBUST_CONFIG",
             "ROBUST_REPORT_DIR",
             "ROBUST_REQUIRE",
             "ROBUST_SHARD",

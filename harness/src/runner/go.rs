@@ -127,7 +127,7 @@ impl Run<'_> {
             cases: layout.cases(),
             show_output: settings.show_output,
             show_logs: settings.show_logs,
-            reproduce: layout::reproduce_prefix(suite, &self.program),
+            reproduce: layout::reproduce_prefix(suite, &self.program, settings.profile.as_deref()),
             launcher: Launcher {
                 config: config.encode(),
                 run_id,
