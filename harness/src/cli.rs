@@ -13,6 +13,7 @@ mod settings;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -275,10 +276,9 @@ fn bins(
         }
     }
     for (at, bin) in &config.bins {
-        let key = bin.key();
-        if !found.contains_key(&key) {
-            let path = program(bin, known).map_err(|problem| wrong(*at, &key, problem))?;
-            found.insert(key, path);
+        if let Entry::Vacant(place) = found.entry(bin.key()) {
+            let path = program(bin, known).map_err(|problem| wrong(*at, place.key(), problem))?;
+            place.insert(path);
         }
     }
     Ok(found)

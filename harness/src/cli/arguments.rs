@@ -3,6 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::builder::Resettable;
@@ -286,12 +287,27 @@ pub(super) fn own() -> Vec<clap::Arg> {
 
 /// The variable of one of our own arguments.
 pub(super) fn variable(argument: &clap::Arg) -> String {
-    let flag = argument.get_long().unwrap_or_default();
+    variable_of(argument.get_long().unwrap_or_default())
+}
+
+/// The variable of one of our own options, by its long name.
+pub(super) fn variable_of(flag: &str) -> String {
     format!("ROBUST_{}", flag.to_uppercase().replace('-', "_"))
 }
 
 /// The parser. Takes the arguments without the program's name.
 pub(super) fn command() -> Command {
+    // Made once: a copy costs a tenth, and each variable and each profile is looked at by one of its own.
+    static MADE: OnceLock<Command> = OnceLock::new();
+    let make = || {
+        let mut command = make_command();
+        command.build();
+        command
+    };
+    MADE.get_or_init(make).clone()
+}
+
+fn make_command() -> Command {
     let mut command = AllArguments::command()
         .no_binary_name(true)
         .disable_version_flag(true)

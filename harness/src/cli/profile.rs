@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::CliError;
-use super::arguments::{Bin, command, own, variable};
+use super::arguments::{Bin, command, own, variable_of};
 use super::config::{Config, Wrong, entries, path_from, what};
 use crate::near_miss::Hint;
 use crate::require::{KnownNames, Require};
@@ -115,29 +115,23 @@ impl Entry {
     }
 }
 
-/// The options that are keys, by key.
-fn keys() -> BTreeMap<String, Arg> {
-    let is_key = |argument: &Arg| {
-        let flag = argument.get_long();
-        flag.is_some_and(|flag| !NO_KEYS.iter().any(|(no_key, _)| *no_key == flag))
-    };
-    let own = own().into_iter().filter(is_key);
-    let parser = command();
-    let is_shared = |argument: &&Arg| {
-        LIBTEST
-            .iter()
-            .any(|shared| argument.get_long() == Some(shared.flag))
-    };
-    let libtest = parser.get_arguments().filter(is_shared).cloned();
-    own.chain(libtest)
-        .map(|argument| (argument.get_long().unwrap_or_default().to_owned(), argument))
-        .collect()
+/// The options of the parser that are keys, by key.
+fn keys(parser: &Command) -> BTreeMap<String, Arg> {
+    let own = own();
+    let is_own = |flag| own.iter().any(|argument| argument.get_long() == Some(flag));
+    let is_shared = |flag| LIBTEST.iter().any(|shared| shared.flag == flag);
+    let is_none = |flag| NO_KEYS.iter().any(|(no_key, _)| *no_key == flag);
+    let keys = parser.get_arguments().filter_map(|argument| {
+        let flag = argument.get_long()?;
+        let is_key = (is_own(flag) || is_shared(flag)) && !is_none(flag);
+        is_key.then(|| (flag.to_owned(), argument.clone()))
+    });
+    keys.collect()
 }
 
 /// Reads profiles, one after another.
 pub(super) struct ProfileReader<'a> {
     keys: BTreeMap<String, Arg>,
-    parser: Command,
     folder: &'a Path,
     known: KnownNames<'a>,
 }
@@ -146,8 +140,7 @@ impl<'a> ProfileReader<'a> {
     /// `folder` is what paths are relative to.
     pub(super) fn new(folder: &'a Path, known: KnownNames<'a>) -> Self {
         Self {
-            keys: keys(),
-            parser: command(),
+            keys: keys(&command()),
             folder,
             known,
         }
@@ -185,21 +178,18 @@ impl<'a> ProfileReader<'a> {
                 words: self.words(key, value).map_err(|problem| wrong(at, problem))?,
             });
         }
-        // All at once, and each on its own only to find out which is wrong: a parser costs as much as many a case.
-        if self
-            .check(profile.entries.iter().flat_map(Entry::arguments))
-            .is_err()
-        {
+        // All at once; each on its own only to find out which is wrong, since parsers cost more than cases do.
+        if Self::check(profile.entries.iter().flat_map(Entry::arguments)).is_err() {
             for entry in &profile.entries {
-                self.check(entry.arguments().iter())
+                Self::check(entry.arguments().iter())
                     .map_err(|error| wrong(entry.at, format!("`{}`: {}", entry.key, error.text)))?;
             }
         }
         Ok(profile)
     }
 
-    fn check<'w>(&self, words: impl Iterator<Item = &'w String>) -> Result<(), CliError> {
-        let matches = self.parser.clone().try_get_matches_from(words);
+    fn check<'w>(words: impl Iterator<Item = &'w String>) -> Result<(), CliError> {
+        let matches = command().try_get_matches_from(words);
         matches.map(drop).map_err(|error| CliError::from_clap(&error))
     }
 
@@ -408,19 +398,24 @@ pub(super) fn defaults(
 /// Whether the command line or a variable says anything of what this key is about.
 fn is_given(key: &str, given: &ArgMatches, env: &BTreeMap<String, String>) -> bool {
     let has_value = |variable: &str| env.get(variable).is_some_and(|value| !value.is_empty());
-    let on_command_line = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
-    if key == REQUIRE {
-        return has_value("ROBUST_REQUIRE");
+    // An option that there is not, as `require`, is an error to ask for.
+    let on_command_line = |id: &str| {
+        let source = given
+            .try_contains_id(id)
+            .is_ok()
+            .then(|| given.value_source(id))
+            .flatten();
+        source == Some(ValueSource::CommandLine)
+    };
+    let given = on_command_line(&key.replace('-', "_"));
+    match LIBTEST.iter().find(|shared| shared.flag == key) {
+        Some(shared) => {
+            given
+                || shared.others.iter().any(|other| on_command_line(other))
+                || shared.variable.is_some_and(has_value)
+        }
+        None => given || has_value(&variable_of(key)),
     }
-    if let Some(shared) = LIBTEST.iter().find(|shared| shared.flag == key) {
-        return on_command_line(&key.replace('-', "_"))
-            || shared.others.iter().any(|other| on_command_line(other))
-            || shared.variable.is_some_and(has_value);
-    }
-    let own = own();
-    let argument = own.iter().find(|argument| argument.get_long() == Some(key));
-    argument
-        .is_some_and(|argument| on_command_line(argument.get_id().as_str()) || has_value(&variable(argument)))
 }
 
 #[cfg(test)]
@@ -429,13 +424,27 @@ mod tests {
 
     #[test]
     fn every_option_is_a_key_or_has_a_reason_not_to_be() {
-        let keys = keys();
+        let command = command();
+        let keys = keys(&command);
         let is_known =
             |flag: &str| keys.contains_key(flag) || NO_KEYS.iter().any(|(no_key, _)| *no_key == flag);
-        let command = command();
         let mut flags: BTreeSet<&str> = command.get_arguments().filter_map(Arg::get_long).collect();
         for flag in &flags {
             assert!(is_known(flag), "{flag}");
+        }
+        // What is asked by its key.
+        for argument in command
+            .get_arguments()
+            .filter(|argument| argument.get_long().is_some())
+        {
+            let id = argument.get_long().unwrap_or_default().replace('-', "_");
+            assert!(
+                argument.get_id() == id.as_str()
+                    || NO_KEYS
+                        .iter()
+                        .any(|(no_key, _)| Some(*no_key) == argument.get_long()),
+                "{id}"
+            );
         }
         // Neither table names what is no option.
         flags.extend(["help", "no-capture"]);
