@@ -141,9 +141,9 @@ pub struct RunFinished {
     /// The signal that ended the run, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
-    /// Whether the run's verdicts are in the file `last-failed` beside this one.
+    /// Whether the run's verdicts are in the file `history` beside this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub last_failed_entered: bool,
+    pub history_entered: bool,
 }
 
 impl CaseFinished {

@@ -20,6 +20,7 @@ pub mod wall_clock;
 // What a run decides.
 pub mod event;
 pub mod exit;
+mod history;
 mod index;
 pub mod matrix;
 mod near_miss;
@@ -64,7 +65,7 @@ pub mod report;
 mod ahead;
 mod case_run;
 pub mod cli;
-mod last_failed;
+mod history_file;
 mod layout;
 mod pool;
 mod rules;

@@ -99,6 +99,8 @@ pub enum SkipKind {
     Unavailable,
     /// An axis has no values, so there is no cell at all.
     Empty,
+    /// It does not fit in the time that `--budget` gives.
+    Budget,
 }
 
 impl SkipKind {
@@ -110,6 +112,7 @@ impl SkipKind {
             Self::Requires => "requires",
             Self::Unavailable => "unavailable",
             Self::Empty => "empty",
+            Self::Budget => "budget",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! a cell number, 16 bytes; names are made only where a filter or a shard has to see them. Nothing here
 //! starts, times or reports anything.
 
+mod budget;
 mod choose;
 mod describe;
 mod names;
@@ -13,6 +14,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub(crate) use budget::{Budget, Slots, over};
 pub use describe::{ListFormat, describe, list};
 pub use prepare::{PlanError, PlanProblem, prepare};
 use rand::Rng as _;

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::ahead::Ahead;
 use crate::case_run::{Finished, Slot};
@@ -32,6 +33,12 @@ pub(crate) struct Work {
     pub(crate) bad_max: Option<usize>,
     /// `serial` across processes, where several run the same suite.
     pub(crate) serial_locks: Option<SerialLocks>,
+}
+
+/// When nothing starts any more.
+pub(crate) struct Until {
+    pub(crate) at: Instant,
+    pub(crate) why: String,
 }
 
 /// So many cases a slot takes ahead at most.
@@ -105,7 +112,7 @@ impl Work {
 pub(crate) fn run(
     work: Work,
     mut controller: Controller,
-    until: Option<std::time::Instant>,
+    until: Option<Until>,
     progress: SyncSender<Progress>,
     tell_starts: bool,
 ) -> PoolEnd {
@@ -171,8 +178,11 @@ pub(crate) fn run(
                 .map_or_else(String::new, signal::name);
             shared.stop(&mut state, &format!("the run was interrupted by {signal}"));
         }
-        if until.is_some_and(|until| std::time::Instant::now() >= until) && state.stopped.is_none() {
-            shared.stop(&mut state, "");
+        if let Some(until) = &until
+            && Instant::now() >= until.at
+            && state.stopped.is_none()
+        {
+            shared.stop(&mut state, &until.why);
         }
         if !controller.is_fixed() {
             let hungry =

@@ -4,10 +4,17 @@
 //! to its cores. Sources: `/proc/stat` (idle time), `/proc/pressure/{cpu,memory}` (Linux pressure stall
 //! information, where the kernel has it) and `/proc/meminfo`.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 /// How often the controller looks.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
+
+/// How many processors this process may use.
+pub(crate) fn cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    u32::try_from(cores).unwrap_or(1)
+}
 
 /// The state of the machine over the last tick.
 #[derive(Debug, Clone, Copy, PartialEq)]

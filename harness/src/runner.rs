@@ -6,19 +6,24 @@ mod serve;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::{self, Settings};
 use crate::exit::Exit;
-use crate::last_failed;
+use crate::history::History;
+use crate::history_file;
 use crate::layout::{self, Layout};
 use crate::param::Environment;
-use crate::plan::{self, Nothing};
+use crate::plan::{self, Budget, Nothing, Slots};
+use crate::pressure;
 use crate::reaper;
-use crate::registry;
+use crate::registry::{self, Isolation};
 use crate::report::{self, RebuildOptions};
 use crate::require::KnownNames;
+use crate::rules::unix_ms;
 use crate::seed::Seed;
 use crate::worker;
 use console::{complain, console, read_by_somebody};
@@ -141,11 +146,14 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         return serve::serve(scenario, wanted, environment, seed);
     }
     let mut selection = settings.selection.clone();
+    let (history, told) = if settings.last_failed || settings.budget.is_some() {
+        history_file::read(&folder).map_err(Stop::unusable)?
+    } else {
+        <(History, Vec<String>)>::default()
+    };
+    told.iter().for_each(|text| complain(text));
     if settings.last_failed {
-        selection.last_failed = Some(
-            last_failed::names(&folder)
-                .map_err(|error| Stop::unusable(format!("--last-failed: {}: {error}", folder.display())))?,
-        );
+        selection.last_failed = Some(history.bad());
     }
     let registered = registry::numbered();
     let scenarios: Vec<&registry::Scenario> = registered.iter().map(|(_, scenario)| *scenario).collect();
@@ -157,6 +165,14 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         &settings.require,
     )
     .map_err(Stop::unusable)?;
+    if settings.nextest.is_some() && settings.budget.take().is_some() {
+        complain(
+            "--budget is about one run, so it does not count under cargo-nextest, which makes a run of each case",
+        );
+    }
+    // A list has everything that was chosen.
+    let budget = settings.budget.filter(|_| settings.list.is_none());
+    let fit = budget.map(|time| plan.fit(&budget_of(time, &settings, &history)).to_string());
     let shuffle = settings.shuffle.map(|shuffle| shuffle.seed(seed));
     if let Some(shuffle) = shuffle {
         plan.shuffle(shuffle);
@@ -175,12 +191,18 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         });
     }
     if settings.plan {
+        if let Some(fit) = fit {
+            text.push_str(&format!("{fit}\n"));
+        }
         plan::describe(&plan, &mut text).map_err(Stop::unusable)?;
         print(&text);
         return Ok(Exit::Passed);
     }
     if plan.not_found {
         return Ok(Exit::Failed);
+    }
+    if let Some(fit) = fit {
+        complain(&fit);
     }
     if plan.nothing() == Some(Nothing::Runnable) {
         complain(
@@ -196,11 +218,29 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         folder,
         environment,
         registered,
+        told,
         plan,
         seed,
         shuffle,
     }
     .go()
+}
+
+fn budget_of<'a>(time: Duration, settings: &Settings, history: &'a History) -> Budget<'a> {
+    let alone = settings.isolation == Some(Isolation::None);
+    let fixed = if alone {
+        Some(NonZeroUsize::MIN)
+    } else {
+        settings.test_threads
+    };
+    Budget {
+        time,
+        // With `--for`, the time of that is over before or after the budget's.
+        repeat: settings.repeat.get(),
+        slots: Slots::new(fixed, history, pressure::cores()),
+        history,
+        now_unix_ms: unix_ms(),
+    }
 }
 
 fn rebuild(settings: &Settings, folder: &Path) -> Result<Exit, Stop> {

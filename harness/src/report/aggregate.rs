@@ -20,7 +20,7 @@ use crate::index::{self, Index, Interner};
 use crate::outcome::Outcome;
 use crate::report::case::{Case, CaseReport, Detail, NAME_MARK, Place, axes_of_name};
 use crate::report::plan::Plan;
-use crate::report::totals::{Status, Totals};
+use crate::report::totals::Totals;
 
 /// What passing cases wrote is kept up to this much in total, in bytes; the events file has all of it.
 pub const PASSING_OUTPUT_BYTES_MAX: usize = 16 << 20;
@@ -46,16 +46,6 @@ impl Aggregate {
         let cases = cases.min(1 << 16) as usize;
         self.cases.reserve(cases);
         self.index.reserve(cases);
-    }
-
-    /// Whether a case has a verdict, and was not skipped each time.
-    pub(crate) fn has_run(&self, name: &str) -> bool {
-        self.find(name).is_ok_and(|at| {
-            !matches!(
-                self.cases[at as usize].status(),
-                Status::Pending | Status::Skipped
-            )
-        })
     }
 
     /// Takes one verdict in. Iterations of a case become one report: the worst verdict is told, durations

@@ -85,6 +85,16 @@ fn temporary(path: &Path) -> Result<tempfile::NamedTempFile, WriteError> {
         .map_err(failed("create a file in", folder))
 }
 
+/// Replaces a file.
+///
+/// # Errors
+/// When it or its folder cannot be written to.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let mut file = Replacement::create(path)?;
+    file.write(bytes)?;
+    file.finish()
+}
+
 /// The same text on its way into several files, each of which is replaced whole or not at all. One that cannot
 /// be written is given up; the others are not.
 pub(super) struct Files {

@@ -37,7 +37,7 @@ pub(crate) fn finished() -> RunFinished {
         duration_us: 12_345_678,
         concurrency_max: 8,
         interrupted: None,
-        last_failed_entered: false,
+        history_entered: false,
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::event::{CaseFinished, Event, RunFinished};
+use crate::report::case::Case;
 use crate::report::errors::{Errors, ReportError};
 use crate::report::log::EventLog;
 use crate::report::opening::{Opening, ReporterOptions};
@@ -183,9 +184,9 @@ impl Reporter {
         &self.bad
     }
 
-    /// Whether a case has a verdict so far, and was not skipped each time.
-    pub(crate) fn has_run(&self, case: &str) -> bool {
-        self.suite[0].cases.has_run(case)
+    /// The cases that have a verdict so far.
+    pub(crate) fn cases(&self) -> impl Iterator<Item = Case<'_>> {
+        self.suite[0].cases.cases()
     }
 
     /// Writes every report a last time. Cases without a verdict are told as interrupted.

@@ -1,5 +1,6 @@
 //! A run whose plan is made: everything around it is set up, used and taken down again.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -15,17 +16,18 @@ use crate::cli::{self, Format, Settings};
 use crate::descriptors;
 use crate::event::{CaseFinished, FORMAT, RunFinished, RunStarted};
 use crate::exit::Exit;
+use crate::history;
+use crate::history_file;
 use crate::in_process::InProcess;
 use crate::interrupt::{self, Interrupt};
-use crate::last_failed;
 use crate::launcher::Launcher;
 use crate::layout::{self, Layout};
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::param::Environment;
 use crate::plan::{self, Plan};
-use crate::pool::{self, Work};
-use crate::pressure::Controller;
+use crate::pool::{self, Until, Work};
+use crate::pressure::{self, Controller};
 use crate::protocol::{Mark, WorkerConfig};
 use crate::reaper::Reaper;
 use crate::registry::{self, Isolation};
@@ -60,6 +62,8 @@ pub(super) struct Run<'a> {
     pub(super) folder: PathBuf,
     pub(super) environment: Environment,
     pub(super) registered: Vec<(u32, &'static registry::Scenario)>,
+    /// What was told already of the history.
+    pub(super) told: Vec<String>,
     pub(super) plan: Plan,
     pub(super) seed: Seed,
     pub(super) shuffle: Option<Seed>,
@@ -71,11 +75,14 @@ impl Run<'_> {
         let started = Instant::now();
         let seed = self.seed;
         let layout = self.layout()?;
-        let failed_before = match settings.nextest {
-            // Before the events it is made from are replaced by this run's.
-            None => Some(last_failed::carry_over(&layout.folder).map_err(Stop::unusable)?),
-            Some(_) => None,
-        };
+        if settings.nextest.is_none() {
+            // Before the events that it may be made from are replaced by this run's.
+            let told = history_file::begin(&layout.folder, unix_ms(), self.has_case());
+            let told = told.map_err(Stop::unusable)?;
+            told.iter()
+                .filter(|text| !self.told.contains(text))
+                .for_each(|text| complain(text));
+        }
         let descriptors = descriptors::raise();
         let temporary = tempfile::Builder::new()
             .prefix("robust-")
@@ -149,7 +156,11 @@ impl Run<'_> {
         let tell_starts = settings.format != Format::Pretty || std::io::stdout().is_terminal();
         let skipped = self.skipped(seed);
         let controller = self.controller(alone, descriptors.slots_max);
-        let until = settings.run_for.map(|duration| started + duration);
+        let until = self.until(started);
+        let (one_of_many, slots_fixed) = (
+            settings.nextest.is_some(),
+            alone || settings.test_threads.is_some(),
+        );
         let work = self.work(rules);
         let reporting = std::thread::Builder::new()
             .name("reporter".to_owned())
@@ -164,19 +175,22 @@ impl Run<'_> {
             .join()
             .map_err(|_| Stop::unusable("the reporter panicked"))?;
 
+        let took = started.elapsed();
         // Where that fails, the next run reads the events.
-        let last_failed_entered = failed_before.is_some_and(|before| {
-            last_failed::enter(&layout.folder, &before, reporter.bad(), |case| {
-                reporter.has_run(case)
-            })
-            .is_ok()
-        });
+        let history_entered = !one_of_many && {
+            let mut entry = history_file::Entry::new(reporter.cases(), reporter.bad());
+            let percent = history::concurrency_percent(entry.runs, pressure::cores(), entry.busy_us, took);
+            if let Some(percent) = percent.filter(|_| !slots_fixed) {
+                history::push_concurrency(&mut entry.lines, percent);
+            }
+            history_file::enter(&layout.folder, &entry.lines).is_ok()
+        };
         let signal = interrupt.signal();
         let mut finished = reporter.finish(RunFinished {
-            duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             concurrency_max: end.running_max,
             interrupted: signal.map(crate::signal::name),
-            last_failed_entered,
+            history_entered,
         });
         end.join();
         // The destructor does not get rid of what a case made read-only.
@@ -190,6 +204,36 @@ impl Run<'_> {
             interrupt::die_of(signal);
         }
         Ok(exit_of(&finished))
+    }
+
+    /// When nothing starts any more: the time of `--for` or the budget is over.
+    fn until(&self, started: Instant) -> Option<Until> {
+        let run_for = self.settings.run_for.map(|time| Until {
+            at: started + time,
+            why: "the time of --for is over".to_owned(),
+        });
+        let budget = self.settings.budget.map(|time| Until {
+            at: started + time,
+            why: plan::over(time),
+        });
+        run_for.into_iter().chain(budget).min_by_key(|until| until.at)
+    }
+
+    /// Says whether the suite has a case of this name; yes where not every scenario was asked.
+    fn has_case(&self) -> impl Fn(&str) -> bool {
+        let all = self.plan.matrices.len() == self.registered.len();
+        let by_name = OnceCell::new();
+        move |case| {
+            let scenario = &case[..case.find('[').unwrap_or(case.len())];
+            // Only where a history is written as a whole is anything asked.
+            let by_name: &BTreeMap<&str, &Matrix> = by_name.get_or_init(|| {
+                let matrices = self.plan.matrices.iter();
+                matrices.map(|matrix| (matrix.name.as_str(), matrix)).collect()
+            });
+            !all || by_name
+                .get(scenario)
+                .is_some_and(|matrix| matrix.find(case).is_some())
+        }
     }
 
     /// Under nextest each case has a process of its own: they share a folder, each with its own events.
@@ -250,7 +294,6 @@ impl Run<'_> {
     }
 
     fn controller(&self, alone: bool, slots_max: u32) -> Controller {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         match self.settings.test_threads {
             _ if alone => Controller::fixed(1),
             Some(threads) => {
@@ -262,7 +305,7 @@ impl Run<'_> {
                 }
                 Controller::fixed(threads.min(slots_max))
             }
-            None => Controller::for_cores(u32::try_from(cores).unwrap_or(1)).at_most(slots_max),
+            None => Controller::for_cores(pressure::cores()).at_most(slots_max),
         }
     }
 
