@@ -74,7 +74,9 @@ fn every_report_can_be_rebuilt_from_the_events_as_it_was() {
     let out = Shared::default();
     let mut reporter = Reporter::new(options(folder.path(), out.clone()));
     reporter.handle(nasty());
-    assert_eq!(reporter.totals().failed(), 3);
+    // Where that took a second, `junit.xml` has been written and the one to come has its place.
+    let so_far = reporter.totals();
+    assert_eq!(so_far.failed() - so_far.pending, 3);
     let finished = reporter.finish(fixture::finished());
     assert!(finished.errors.is_empty(), "{:?}", finished.errors);
     // One was planned and never came.
