@@ -116,15 +116,28 @@ pub fn parse(
     };
     let require = Require::parse(require, known).map_err(|error| CliError::unusable(error.to_string()))?;
     let bins = bins(&arguments.choosing.bin, &defaults.bins, config.as_ref(), known)?;
-    settings(arguments, env, config, require, bins)
+    let served = arguments.running.serve.as_deref();
+    let served = served.map(|text| serve(text, known)).transpose()?;
+    let of_kinds = OfKinds {
+        require,
+        bins,
+        serve: served,
+    };
+    settings(arguments, env, config, of_kinds)
+}
+
+/// What can only be read by who knows the kinds.
+struct OfKinds {
+    require: Require,
+    bins: BTreeMap<String, PathBuf>,
+    serve: Option<Serve>,
 }
 
 fn settings(
     arguments: AllArguments,
     env: &BTreeMap<String, String>,
     config: Option<Config>,
-    require: Require,
-    bins: BTreeMap<String, PathBuf>,
+    of_kinds: OfKinds,
 ) -> Result<Settings, CliError> {
     let AllArguments {
         libtest,
@@ -208,15 +221,15 @@ fn settings(
         max_fail,
         repeat: running.repeat,
         run_for: running.run_for,
-        serve: running.serve.map(|text| serve(&text, known)).transpose()?,
+        serve: of_kinds.serve,
         shuffle,
         seed: running.seed.map(Seed),
         junit: reporting.junit,
         report_dir: reporting.report_dir,
         show_logs: reporting.show_logs,
-        bins,
+        bins: of_kinds.bins,
         external: config.map(|config| config.external).unwrap_or_default(),
-        require,
+        require: of_kinds.require,
         nextest: environment::nextest(env),
     })
 }

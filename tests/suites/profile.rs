@@ -46,5 +46,6 @@ fn main() -> ExitCode {
         manifest_dir: package.leak(),
         target_tmpdir: None,
         kinds: || vec!["planted"],
+        serve: robust_test::__private::serve,
     })
 }

@@ -64,7 +64,7 @@ const LIBTEST: [Shared; 8] = [
 const FOR_ONE_CALL: &str = "it is about one call, so give it on the command line";
 
 /// Options that are no keys, and why.
-const NO_KEYS: [(&str, &str); 16] = [
+const NO_KEYS: [(&str, &str); 17] = [
     ("bench", FOR_ONE_CALL),
     ("exact", FOR_ONE_CALL),
     ("fail-fast", "write `max-fail = 1`"),
@@ -81,6 +81,7 @@ const NO_KEYS: [(&str, &str); 16] = [
     ("profile", "a profile builds on another by `inherits`"),
     ("quiet", "write `format = \"terse\"`"),
     ("report-from", FOR_ONE_CALL),
+    ("serve", FOR_ONE_CALL),
     (
         "shuffle-seed",
         "write `shuffle = true`, whose order follows from the root seed",
