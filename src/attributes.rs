@@ -35,8 +35,13 @@
 /// | `requires(param = "capability")` | skips cells whose kind does not provide it; repeatable | |
 /// | `exclude(param = "label", because = "..")` | skips cells in which all named parameters have these labels; repeatable | |
 /// | `known_failure(param = "label", because = "..")` | such cells are expected to fail, and fail when they pass; without parameters every cell; repeatable | |
+/// | `pin(axis = "value")`, `pin(param.axis = "value")` | the variant that the scenario needs; kinds that have the axis and not the value are skipped; repeatable | |
+/// | `forbid(axis = "value", because = "..")`, `forbid(param.axis = ..)` | variants that it cannot have: neither drawn nor expanded; repeatable | |
 ///
 /// Labels are strings, or the numbers, `bool`s and characters that `#[values(..)]` was given.
+///
+/// `exclude` and `known_failure` may name variants beside labels, as `broker.tls = "on"`: an excluded one is not
+/// drawn where the rest of the rule holds, and a known failure holds for the cases that have drawn it.
 ///
 /// ```
 /// use robust_test::prelude::*;
@@ -118,6 +123,46 @@ pub use robust_test_macros::robust_test;
 /// | `name = "mosquitto-2"` | the label in the names of cases: without spaces and `[ ] , =` | the function's name |
 /// | `provides("qos2", "retain")` | capabilities, for `requires(..)` | none |
 /// | `program = "mosquitto"` | the program that must be installed, and that `--bin` replaces | none |
+/// | `variants(persistence = ["none", "aof"], ..)` | what it can be varied in, the default first | none |
+///
+/// # Variants
+///
+/// Scenarios need not know the variants of a kind; each case has one value of every axis. Highest first, it is what
+/// `--variant [PARAM.]AXIS=VALUE` gives, what the scenario pins, and else a draw from the case's seed, or what
+/// `--variants default|all|pairwise` says. The values are in the case's log, in the reports and in the command that
+/// repeats it; where they are expanded, also in its name. Axes in `fixed(..)` take their default unless they are asked
+/// for; those in `per_node(..)` are drawn anew for each node of a cluster. Where the command line gives versions
+/// of a kind's program (`--bin KIND@VERSION=PATH`), they are one more axis, `version`.
+///
+/// ```
+/// use robust_test::prelude::*;
+///
+/// struct Kv;
+/// # impl Service for Kv { type Client = (); type Settings = (); }
+///
+/// #[robust_server(Kv, program = "redis-server", variants(persistence = ["none", "aof"], fixed(tls = ["off", "on"])))]
+/// async fn redis(node: &mut Node<Kv>) -> Result<Instance> {
+///     let appends = if node.variant("persistence") == "aof" { "yes" } else { "no" };
+///     let port = if node.variant("tls") == "on" { "--tls-port" } else { "--port" };
+///     let redis = node.command("redis-server").args(["--appendonly", appends, port]);
+///     Ok(redis.arg(node.port("kv").to_string()).ready_when(tcp("kv")).spawn().await?)
+/// }
+///
+/// #[robust_client(Kv)]
+/// async fn client(link: ClientLink) -> Result<Box<()>> {
+///     // What clients address may depend on the server's variant.
+///     let scheme = if link.server_variant("tls") == "on" { "rediss" } else { "redis" };
+///     let _url = format!("{scheme}://{}", link.endpoint("kv"));
+///     Ok(Box::new(()))
+/// }
+///
+/// #[robust_test(forbid(server.persistence = "none", because = "it forgets by design"))]
+/// async fn data_survives_a_kill(server: Server<Kv>, client: Client<Kv>) -> Result {
+/// #   let _ = client;
+///     server.kill().await?;
+///     Ok(server.restart().await?)
+/// }
+/// ```
 pub use robust_test_macros::robust_server;
 
 /// Declares a kind of client: how one of it connects.

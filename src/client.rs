@@ -16,13 +16,15 @@ use robust_test_harness::case::Case;
 use robust_test_harness::error::{Error, error};
 use robust_test_harness::param::{Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesOn};
 use robust_test_harness::registry::Site;
+use robust_test_harness::variant::Variants;
 
 use crate::clock::{human, within};
 use crate::member::Members;
-use crate::place::{Place, ProgramError, View, program, unavailable};
+use crate::place::{Place, ProgramError, View, program};
 use crate::server::{Server, Target, token};
 use crate::service::{Cause, ClientKind, ConnectFn, Service, client_kinds, none_registered};
 use crate::tls::{self, Subject, TlsError, TlsFiles};
+use crate::variant::{self, axes};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,7 @@ pub struct ClientLink {
     server: Arc<Place>,
     /// That node's cluster.
     members: Members,
+    variants: Arc<Variants>,
 }
 
 impl ClientLink {
@@ -76,6 +79,26 @@ impl ClientLink {
     /// The name of the client's kind.
     pub fn kind(&self) -> &'static str {
         self.kind.name
+    }
+
+    /// The value of one of the client's kind's `variants(..)` that it has.
+    ///
+    /// # Panics
+    /// When the kind declares no such axis; the message tells those that it does.
+    #[track_caller]
+    pub fn variant(&self, axis: &str) -> &str {
+        let of = || format!("kind `{}` of client `{}`", self.kind(), self.id);
+        variant::value(&self.variants, axis, of)
+    }
+
+    /// The value of one of the server's kind's `variants(..)` that the server has: whether it speaks TLS, for
+    /// example.
+    ///
+    /// # Panics
+    /// As [`ClientLink::variant`].
+    #[track_caller]
+    pub fn server_variant(&self, axis: &str) -> &str {
+        self.server.variant(axis)
     }
 
     /// A name that no other client of the case has: the parameter's, `publisher`, then `publisher-2`, ..
@@ -120,7 +143,13 @@ impl ClientLink {
     /// # Errors
     /// When the attribute names no program, or it is not installed.
     pub fn program(&self) -> Result<PathBuf, ProgramError> {
-        program(self.kind.name, self.kind.program, self.case.environment())
+        let version = variant::version(&self.variants);
+        program(
+            self.kind.name,
+            self.kind.program,
+            version,
+            self.case.environment(),
+        )
     }
 
     fn another(&self) -> Self {
@@ -328,10 +357,15 @@ impl<S: Service> fmt::Debug for Client<S> {
 
 impl<S: Service> Param for Client<S> {
     fn shape(_: &Site, environment: &Environment) -> Shape {
-        let values = client_kinds::<S>().into_iter().map(|kind| AxisValue {
-            label: kind.name.into(),
-            provides: kind.provides,
-            unavailable: unavailable(kind.name, kind.program, environment),
+        let values = client_kinds::<S>().into_iter().map(|kind| {
+            let (variants, unavailable) = axes(kind.name, kind.program, kind.variants, environment);
+            AxisValue {
+                label: kind.name.into(),
+                provides: kind.provides,
+                unavailable,
+                variants,
+                nodes: None,
+            }
         });
         let values: Vec<_> = values.collect();
         Shape {
@@ -363,6 +397,7 @@ impl<S: Service> Param for Client<S> {
             id,
             server,
             members,
+            variants: Arc::new(build.variants(None)),
         };
         Self::connect(link).await.map_err(|error| match error {
             // A skip stays one.

@@ -164,7 +164,16 @@ impl<S: Service> Cluster<S> {
         let inner = &*self.0;
         let name = format!("{}-{number}", inner.name);
         let settings = settings::<S>(inner.site, number)?;
-        Server::prepare(&inner.case, inner.kind, name, number, settings, &inner.members)
+        let variants = inner.case.variants(inner.site.name, u32::try_from(number).ok());
+        Server::prepare(
+            &inner.case,
+            inner.kind,
+            name,
+            number,
+            settings,
+            variants,
+            &inner.members,
+        )
     }
 
     /// Adds a node and starts it.

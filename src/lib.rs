@@ -42,6 +42,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod variant;
 pub mod view;
 
 pub use attributes::{robust_client, robust_server, robust_test};

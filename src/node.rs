@@ -140,6 +140,15 @@ impl<S: Service> Node<S> {
         local(self.port(name))
     }
 
+    /// The value of one of the kind's `variants(..)` that this node has: the same over restarts.
+    ///
+    /// # Panics
+    /// When the kind declares no such axis; the message tells those that it does.
+    #[track_caller]
+    pub fn variant(&self, axis: &str) -> &str {
+        self.place.variant(axis)
+    }
+
     /// What `#[settings(..)]` says, else the default.
     pub fn settings(&self) -> &S::Settings {
         &self.settings

@@ -8,12 +8,14 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use robust_test_harness::param::Environment;
+use robust_test_harness::param::{Environment, INSTALLED};
+use robust_test_harness::variant::Variants;
 
 use crate::log::Log;
 use crate::oracle::Oracles;
 use crate::port::Lease;
 use crate::tls::{Subject, TlsError, TlsFiles};
+use crate::variant;
 
 /// The parts of a node that do not depend on its service's type.
 #[derive(Debug)]
@@ -25,6 +27,9 @@ pub(crate) struct Place {
     /// The kind's `program`.
     program: Option<&'static str>,
     environment: Arc<Environment>,
+    variants: Variants,
+    /// The version of its program, where a restart changed it.
+    version: Mutex<Option<String>>,
     /// `<case folder>/<node>`.
     folder: PathBuf,
     log: Log,
@@ -111,10 +116,18 @@ impl Place {
             kind,
             program,
             environment,
+            variants: Variants::default(),
+            version: Mutex::default(),
             ports: Mutex::default(),
             starts: AtomicU32::new(0),
             oracles: Mutex::default(),
         }
+    }
+
+    /// The same place with these variants.
+    pub(crate) fn with_variants(mut self, variants: Variants) -> Self {
+        self.variants = variants;
+        self
     }
 
     pub(crate) fn number(&self) -> usize {
@@ -128,6 +141,17 @@ impl Place {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The value of one of the kind's variants.
+    ///
+    /// # Panics
+    /// When the kind has no such variant.
+    #[track_caller]
+    pub(crate) fn variant(&self, axis: &str) -> &str {
+        variant::value(&self.variants, axis, || {
+            format!("kind `{}` of node `{}`", self.kind, self.name)
+        })
     }
 
     pub(crate) fn kind(&self) -> &'static str {
@@ -268,7 +292,21 @@ impl Place {
     }
 
     pub(crate) fn program(&self) -> Result<PathBuf, ProgramError> {
-        program(self.kind, self.program, &self.environment)
+        program(self.kind, self.program, &self.version(), &self.environment)
+    }
+
+    fn changed_version(&self) -> MutexGuard<'_, Option<String>> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of its program that it has from its next start on.
+    pub(crate) fn version(&self) -> String {
+        let drawn = || variant::version(&self.variants).to_owned();
+        self.changed_version().clone().unwrap_or_else(drawn)
+    }
+
+    pub(crate) fn set_version(&self, version: String) {
+        *self.changed_version() = Some(version);
     }
 
     /// What to execute for `program`: `--bin`'s path if it is the kind's own, else as found on the path.
@@ -290,15 +328,16 @@ impl Place {
     }
 }
 
-/// The path of a kind's program.
+/// The path of a version of a kind's program.
 pub(crate) fn program(
     kind: &'static str,
     program: Option<&'static str>,
+    version: &str,
     environment: &Environment,
 ) -> Result<PathBuf, ProgramError> {
     let program = program.ok_or(ProgramError::NotDeclared { kind })?;
     environment
-        .program(kind, program)
+        .program_version(kind, version, program)
         .ok_or_else(|| ProgramError::NotFound {
             kind,
             program: program.into(),
@@ -316,7 +355,7 @@ pub(crate) fn unavailable(
     if environment.external.contains_key(kind) {
         return None;
     }
-    program(kind, declared, environment)
+    program(kind, declared, INSTALLED, environment)
         .err()
         .map(|error| error.to_string())
 }

@@ -118,6 +118,20 @@ impl<S: Service> Server<S> {
         self.place().number()
     }
 
+    /// The value of one of its kind's `variants(..)` that it has.
+    ///
+    /// # Panics
+    /// When its kind declares no such axis; the message tells those that it does.
+    #[track_caller]
+    pub fn variant(&self, axis: &str) -> &str {
+        self.place().variant(axis)
+    }
+
+    /// The version of its kind's program that it runs: what `--bin KIND@VERSION=PATH` calls it, or `installed`.
+    pub fn version(&self) -> String {
+        self.place().version()
+    }
+
     /// Where it listens: the port that its start function asked for by this name. The same after a restart.
     ///
     /// # Panics

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use robust_test_harness::error::{Error, Result};
+use robust_test_harness::variant::Declared;
 
 use crate::client::ClientLink;
 use crate::node::{Instance, Node};
@@ -77,6 +78,8 @@ pub struct ServerKind {
     pub cluster: Option<StartOrder>,
     /// How it is started by hand.
     pub serve: Serve,
+    /// `variants(..)`.
+    pub variants: &'static [Declared],
     /// A `StartFn<S>`.
     pub start: &'static (dyn Any + Send + Sync),
 }
@@ -108,6 +111,8 @@ pub struct ClientKind {
     pub provides: &'static [&'static str],
     /// `program = ".."`.
     pub program: Option<&'static str>,
+    /// `variants(..)`.
+    pub variants: &'static [Declared],
     /// A `ConnectFn<S>`.
     pub connect: &'static (dyn Any + Send + Sync),
 }

@@ -41,6 +41,7 @@ impl Fixture {
                 ..Environment::default()
             }),
             run_id: "test".to_owned(),
+            variants: Default::default(),
         });
         Self {
             case,

@@ -117,6 +117,7 @@ async fn run(scenario: &Scenario, choices: &[usize]) -> BodyResult {
         folder: PathBuf::new(),
         environment: Arc::default(),
         run_id: String::new(),
+        variants: Default::default(),
     };
     let links = vec![None; scenario.sites.len()];
     let mut build = Build::new(Case::new(facts), scenario.sites, choices.to_vec(), links);

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::outcome::Problem;
 use crate::param::Environment;
 use crate::seed::Seed;
+use crate::variant::{Assignment, Variants};
 
 /// A handle on the running case; clones share it. It is also a parameter: `case: Case`.
 #[derive(Clone)]
@@ -77,6 +78,8 @@ pub struct Facts {
     pub environment: Arc<Environment>,
     /// Identifies the run, for names that must not collide with another run's.
     pub run_id: String,
+    /// The variants of its parameters.
+    pub variants: Assignment,
 }
 
 /// One thing to undo.
@@ -129,6 +132,12 @@ impl Case {
     /// The machine and the command line.
     pub fn environment(&self) -> &Arc<Environment> {
         &self.0.facts.environment
+    }
+
+    /// The variants of the parameter `param`: of its node `node`, from 1 on, or (`None`) of all of it, without axes
+    /// that are drawn for each node. A node beyond those that the case began with has draws of its own too.
+    pub fn variants(&self, param: &str, node: Option<u32>) -> Variants {
+        self.0.facts.variants.of(param, node)
     }
 
     /// The random stream called `name`: the same draws each time this case runs with its seed. Asking twice

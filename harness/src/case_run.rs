@@ -15,6 +15,7 @@ use crate::outcome::{Class, Outcome, Problem};
 use crate::protocol::Order;
 use crate::registry::{Isolation, Rule};
 use crate::rules::{CaseToRun, Prepared, Rules};
+use crate::variant::{Assignment, Mode};
 use crate::wall_clock::unix_ms;
 use crate::worker_handle::WorkerHandle;
 
@@ -53,10 +54,11 @@ impl Slot {
             case,
             mut event,
             mut order,
+            variants,
             ..
         } = prepared;
-        let known = case.matrix.known_failure(case.cell);
-        let retries = rules.retries(case);
+        let known = case.matrix.known_failure(case.cell, &variants);
+        let retries = rules.retries(case, known.is_some());
         let started = Instant::now();
         event.started_unix_ms = unix_ms();
         let mut usable = true;
@@ -81,7 +83,7 @@ impl Slot {
             };
             if last {
                 let ignored = case.matrix.scenario.options.ignore.is_some();
-                self.report(rules, &mut event, ignored, &leftovers);
+                self.report(rules, &mut event, &variants, ignored, &leftovers);
             } else if let Some(problem) = event.outcome.problem() {
                 event.earlier.push(Attempt {
                     problem: problem.clone(),
@@ -157,7 +159,14 @@ impl Slot {
     }
 
     /// Puts into the event what readers of a report want to see of the last attempt.
-    fn report(&mut self, rules: &Rules, event: &mut CaseFinished, ignored: bool, leftovers: &[PathBuf]) {
+    fn report(
+        &mut self,
+        rules: &Rules,
+        event: &mut CaseFinished,
+        variants: &Assignment,
+        ignored: bool,
+        leftovers: &[PathBuf],
+    ) {
         event.output_bytes = self.capture.total();
         let passed = matches!(event.outcome, Outcome::Passed | Outcome::Skipped { .. });
         if !passed || rules.show_output {
@@ -167,11 +176,13 @@ impl Slot {
             return;
         }
         event.reproduce = format!(
-            "{} {} --seed {}{}",
+            "{} {} --seed {}{}{}{}",
             rules.reproduce,
             shell_quoted(&event.case),
             event.root_seed,
-            if ignored { " --include-ignored" } else { "" }
+            if ignored { " --include-ignored" } else { "" },
+            variant_options(variants, rules.mode),
+            rules.reproduce_programs,
         );
         match artifacts::keep(&rules.cases, &folder_name(event), &mut self.capture, leftovers) {
             Ok(kept) => {
@@ -191,6 +202,21 @@ impl Slot {
             }
         }
     }
+}
+
+/// The options that give a case its variants again.
+fn variant_options(variants: &Assignment, mode: Mode) -> String {
+    let mut options = String::new();
+    if mode != Mode::Random && !variants.is_empty() {
+        options.push_str(&format!(" --variants {}", mode.name()));
+    }
+    for (name, value) in variants.said(mode) {
+        options.push_str(&format!(
+            " --variant {}",
+            shell_quoted(&format!("{name}={value}"))
+        ));
+    }
+    options
 }
 
 /// What the folder of a case is named after: each repetition keeps its own.

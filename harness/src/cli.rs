@@ -23,11 +23,12 @@ use libtest_mimic::{ColorSetting, FormatSetting};
 
 use crate::exit::Exit;
 use crate::near_miss::Hint;
-use crate::param::is_executable;
+use crate::param::{INSTALLED, is_executable};
 use crate::plan::ListFormat;
 use crate::require::{KnownNames, Require};
 use crate::seed::Seed;
 use crate::selection::{Ignored, Selection};
+use crate::variant::{Choice, Given};
 use arguments::{AllArguments, Bin, command};
 pub use config::{Config, ConfigError};
 pub use environment::{environment_for_children, process_environment};
@@ -200,6 +201,7 @@ fn settings(
         profile: choosing.profile.filter(|name| name != profile::DEFAULT),
         list,
         plan: reporting.plan,
+        explain: reporting.explain,
         report_from: reporting.report_from,
         format,
         color: match libtest.color {
@@ -229,6 +231,10 @@ fn settings(
         show_logs: reporting.show_logs,
         bins: of_kinds.bins,
         external: config.map(|config| config.external).unwrap_or_default(),
+        variants: Choice {
+            mode: choosing.variants.into(),
+            given: variants(choosing.variant)?,
+        },
         require: of_kinds.require,
         nextest: environment::nextest(env),
     })
@@ -298,7 +304,7 @@ fn bins(
 }
 
 /// The absolute path of the program, or what is wrong with it.
-fn program(Bin { kind, path, .. }: &Bin, known: KnownNames<'_>) -> Result<PathBuf, String> {
+fn program(Bin { kind, version, path }: &Bin, known: KnownNames<'_>) -> Result<PathBuf, String> {
     if !known.kinds.contains(&kind.as_str()) {
         let hint = Hint::new(kind, known.kinds.iter().copied());
         return Err(format!("no kind is called `{kind}`{hint}"));
@@ -310,6 +316,38 @@ fn program(Bin { kind, path, .. }: &Bin, known: KnownNames<'_>) -> Result<PathBu
     if !is_executable(path) {
         return Err(format!("{shown} (for `{kind}`) is not an executable file"));
     }
+    if let Some(version) = version {
+        check_version(version).map_err(|why| format!("{why} (for `{kind}`)"))?;
+    }
     // Cases run in folders of their own.
     std::path::absolute(path).map_err(|error| format!("{shown}: {error}"))
+}
+
+/// Versions are values of an axis of variants.
+fn check_version(version: &str) -> Result<(), String> {
+    if version == INSTALLED {
+        return Err("the version `installed` is what --bin KIND=PATH replaces".to_owned());
+    }
+    match crate::variant::unusable(version, false) {
+        Some(why) => Err(format!("the version {version:?} {why}")),
+        None => Ok(()),
+    }
+}
+
+/// What `--variant` gives, none of it twice.
+fn variants(given: Vec<Given>) -> Result<Vec<Given>, CliError> {
+    let mut all: Vec<Given> = Vec::new();
+    for given in given {
+        let same = |other: &&Given| other.param == given.param && other.axis == given.axis;
+        match all.iter().find(same) {
+            Some(other) if other.value == given.value => {}
+            Some(other) => {
+                return Err(CliError::unusable(format!(
+                    "--variant: {other} and {given} contradict each other"
+                )));
+            }
+            None => all.push(given),
+        }
+    }
+    Ok(all)
 }

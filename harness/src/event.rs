@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Outcome, Problem};
 use crate::seed::Seed;
+use crate::variant::{Assigned, Forbidden};
 
 /// The version of the format; readers refuse a newer one.
 pub const FORMAT: u32 = 1;
@@ -91,6 +92,12 @@ pub struct CaseFinished {
     /// Axis and label, in parameter order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub axes: Vec<(Cow<'static, str>, String)>,
+    /// The variants of its parameters, in the order of parameters, axes and nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Assigned>,
+    /// The variants that its scenario forbids, in the same order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<Forbidden>,
     /// Labels of the scenario for choosing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Cow<'static, str>>,

@@ -22,6 +22,7 @@ use crate::process_tree;
 use crate::protocol::{Done, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
 use crate::temporary::Temporary;
+use crate::variant;
 use crate::verdict::{BodyEnd, Findings};
 
 /// Runs cases one after another.
@@ -155,6 +156,10 @@ impl Executor {
     }
 
     fn case(&self, order: &Order, matrix: &Matrix) -> Case {
+        let variants = matrix.assignment(order.cell, order.seed);
+        if !variants.is_empty() {
+            tracing::info!("variants: {}", variant::line(&variants.list(), &[]));
+        }
         Case::new(Facts {
             name: matrix.case_name(order.cell),
             seed: order.seed,
@@ -162,6 +167,7 @@ impl Executor {
             folder: order.folder(&self.config.folder),
             environment: Arc::clone(&self.environment),
             run_id: self.config.run_id.clone(),
+            variants,
         })
     }
 

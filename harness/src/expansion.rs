@@ -15,6 +15,7 @@ pub use crate::param::{
 };
 pub use crate::registry::{Flavor, Isolation, Options, Requirement, Rule, Scenario, ShouldPanic, Site};
 pub use crate::runner::{Suite, run};
+pub use crate::variant::Declared;
 
 /// The body of an `async fn`.
 pub fn async_body<R: Report>(future: Pin<Box<dyn Future<Output = R>>>) -> Body {

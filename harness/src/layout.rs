@@ -1,5 +1,6 @@
 //! Where a run's files go: the report's folder, one for each package and suite, and the lock on it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,10 @@ impl Layout {
         self.folder.join("junit.xml")
     }
 
+    pub(crate) fn explanation(&self) -> PathBuf {
+        self.folder.join("explain.txt")
+    }
+
     pub(crate) fn html(&self) -> PathBuf {
         self.folder.join("report.html")
     }
@@ -139,6 +144,17 @@ pub(crate) fn reproduce_prefix(suite: &Suite, program: &Path, profile: Option<&s
     };
     let profile = profile.map(|name| format!(" --profile {}", shell_quoted(name)));
     format!("{run}{} --exact", profile.unwrap_or_default())
+}
+
+/// The programs of kinds that a run was given, as options after the case's name.
+pub(crate) fn reproduce_programs(bins: &BTreeMap<String, PathBuf>) -> String {
+    let option = |(kind, path): (&String, &PathBuf)| {
+        format!(
+            " --bin {}",
+            crate::case_run::shell_quoted(&format!("{kind}={}", path.display()))
+        )
+    };
+    bins.iter().map(option).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod processes;
 pub mod registry;
 pub mod seed;
 pub mod signal;
+pub mod variant;
 pub mod wall_clock;
 
 // What a run decides.
@@ -65,6 +66,7 @@ pub mod report;
 mod ahead;
 mod case_run;
 pub mod cli;
+mod explain;
 mod history_file;
 mod layout;
 mod pool;

@@ -5,11 +5,17 @@
 //! knows what an axis stands for, nor which cells a run selects.
 
 mod expand;
+mod pairwise;
+#[cfg(test)]
+mod pairwise_tests;
 mod problem;
 #[cfg(test)]
 pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
+mod variants;
+#[cfg(test)]
+mod variants_tests;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -17,7 +23,10 @@ use std::sync::Arc;
 
 pub use crate::near_miss::Hint;
 use crate::registry::{Rule, Scenario};
+use crate::seed::Seed;
+use crate::variant::{Assignment, Mode};
 pub use problem::{MatrixError, MatrixProblem};
+use variants::MatrixVariants;
 
 /// The most cells a matrix may have: a run holds 16 bytes for each.
 pub const CELLS_MAX: u64 = 100_000_000;
@@ -42,6 +51,9 @@ pub struct Matrix {
     /// One an axis, one a value.
     unavailable: Vec<Vec<Option<Arc<str>>>>,
     empty_because: Option<Arc<str>>,
+    mode: Mode,
+    /// `None`: no kind has any.
+    variants: Option<Box<MatrixVariants>>,
 }
 
 /// An axis after `#[only]` and `#[except]`.
@@ -75,6 +87,23 @@ struct CellRule {
     rule: &'static Rule,
     reason: Arc<str>,
     when: Vec<(usize, usize)>,
+    variants: Vec<VariantIs>,
+}
+
+/// What a rule says of a variant.
+struct VariantIs {
+    /// The parameter's axis.
+    axis: usize,
+    variant: &'static str,
+    value: &'static str,
+}
+
+impl CellRule {
+    /// Whether what it says of variants holds.
+    fn suits(&self, assignment: &Assignment) -> bool {
+        let mut variants = self.variants.iter();
+        variants.all(|is| assignment.has(is.axis, is.variant, is.value))
+    }
 }
 
 /// Why a cell does not run.
@@ -95,6 +124,8 @@ pub enum SkipKind {
     Excluded,
     /// A kind lacks what `requires(..)` asks for.
     Requires,
+    /// A kind cannot have the variant that the command line or the scenario asks for.
+    Variant,
     /// A kind cannot be started here, for example because its program is not installed.
     Unavailable,
     /// An axis has no values, so there is no cell at all.
@@ -110,6 +141,7 @@ impl SkipKind {
             Self::Ignored => "ignored",
             Self::Excluded => "excluded",
             Self::Requires => "requires",
+            Self::Variant => "variant",
             Self::Unavailable => "unavailable",
             Self::Empty => "empty",
             Self::Budget => "budget",
@@ -131,11 +163,27 @@ impl Matrix {
         })
     }
 
-    /// The position of `cell` on `axis`.
-    fn position(&self, cell: u64, axis: usize) -> usize {
+    /// How many different cells an axis makes: its values, each with every expansion of its variants.
+    fn size(&self, axis: usize) -> u64 {
+        let values = self.axes[axis].values.len() as u64;
+        self.variants
+            .as_ref()
+            .map_or(values, |variants| variants.size(axis, values))
+    }
+
+    /// The position of `cell` on `axis`, and which expansion of that value's variants it is.
+    fn place(&self, cell: u64, axis: usize) -> (usize, u64) {
         debug_assert!(cell < self.cells, "cell {cell} of {}", self.cells);
-        // Less than the number of values, which is a usize.
-        (cell / self.strides[axis]) as usize % self.axes[axis].values.len()
+        let place = (cell / self.strides[axis]) % self.size(axis);
+        match &self.variants {
+            // Less than the number of values, which is a usize.
+            None => (place as usize, 0),
+            Some(variants) => variants.place(axis, place),
+        }
+    }
+
+    fn position(&self, cell: u64, axis: usize) -> usize {
+        self.place(cell, axis).0
     }
 
     fn value(&self, cell: u64, axis: usize) -> &MatrixValue {
@@ -157,8 +205,14 @@ impl Matrix {
         }
         for (index, axis) in self.axes.iter().enumerate() {
             let before = if index == 0 { '[' } else { ',' };
+            let (position, expansion) = self.place(cell, index);
             // Writing to a String cannot fail.
-            let _ = write!(name, "{before}{}={}", axis.name, self.value(cell, index).label);
+            let _ = write!(name, "{before}{}={}", axis.name, axis.values[position].label);
+            if let Some(variants) = &self.variants {
+                for (variant, value) in variants.expansion(index, position, expansion) {
+                    let _ = write!(name, ",{variant}={value}");
+                }
+            }
         }
         name.push(']');
     }
@@ -176,19 +230,33 @@ impl Matrix {
         let mut cell = 0;
         for (index, axis) in self.axes.iter().enumerate() {
             rest = rest.strip_prefix(axis.name)?.strip_prefix('=')?;
-            let label;
-            // No label holds the separator that follows it (`expand` sees to that), so the first one ends it.
-            (label, rest) = match self.axes.get(index + 1) {
-                Some(next) => {
-                    let end = separator(rest, next.name)?;
-                    (&rest[..end], &rest[end + 1..])
-                }
-                None => (rest, ""),
-            };
-            let position = axis.values.iter().position(|value| value.label == label)?;
-            cell += position as u64 * self.strides[index];
+            let place;
+            (place, rest) = self.find_place(index, rest)?;
+            cell += place * self.strides[index];
         }
         Some(cell)
+    }
+
+    /// The place on an axis that a text begins with, and what follows its separator. No label holds a separator that
+    /// may follow it (`expand` sees to that), so at most one value fits.
+    fn find_place<'t>(&self, axis: usize, text: &'t str) -> Option<(u64, &'t str)> {
+        let next = self.axes.get(axis + 1);
+        let mut values = self.axes[axis].values.iter().enumerate();
+        values.find_map(|(position, value)| {
+            let rest = text.strip_prefix(&*value.label)?;
+            let (place, rest) = match &self.variants {
+                None => (position as u64, rest),
+                Some(variants) => variants.find(axis, position, rest)?,
+            };
+            match next {
+                None => rest.is_empty().then_some((place, rest)),
+                Some(next) => {
+                    let rest = rest.strip_prefix(',')?;
+                    let follows = rest.strip_prefix(next.name)?.starts_with('=');
+                    follows.then_some((place, rest))
+                }
+            }
+        })
     }
 
     /// One a parameter: the index into its un-narrowed axis, 0 for those without.
@@ -200,28 +268,96 @@ impl Matrix {
         choices
     }
 
-    /// Axis and label, in parameter order.
+    /// Axis and label, in parameter order, each with what is expanded of its variants.
     pub fn labels(&self, cell: u64) -> Vec<(&str, &str)> {
-        let labels = self.axes.iter().enumerate();
+        let mut labels = Vec::with_capacity(self.axes.len());
+        for (index, axis) in self.axes.iter().enumerate() {
+            let (position, expansion) = self.place(cell, index);
+            labels.push((axis.name, &*axis.values[position].label));
+            if let Some(variants) = &self.variants {
+                labels.extend(variants.expansion(index, position, expansion));
+            }
+        }
         labels
-            .map(|(index, axis)| (axis.name, &*self.value(cell, index).label))
-            .collect()
     }
 
-    /// Why `cell` does not run here: excluded, a requirement not met, or a kind that is not available, the
-    /// first of them that holds in this order. `ignore` is not among them, because runs can include those.
+    /// Whether values of variants are a part of names.
+    pub(crate) fn is_expanded(&self) -> bool {
+        self.variants
+            .as_ref()
+            .is_some_and(|variants| variants.is_expanded())
+    }
+
+    /// Which value of each axis, with which expansion of its variants, a cell has: one number an axis.
+    pub(crate) fn places(&self, cell: u64) -> impl Iterator<Item = u64> {
+        (0..self.axes.len()).map(move |axis| (cell / self.strides[axis]) % self.size(axis))
+    }
+
+    /// A place of an axis as it stands in names, after the axis and `=`.
+    pub(crate) fn place_label(&self, axis: usize, place: u64) -> String {
+        let (position, expansion) = match &self.variants {
+            None => (place as usize, 0),
+            Some(variants) => variants.place(axis, place),
+        };
+        let mut label = self.axes[axis].values[position].label.to_string();
+        if let Some(variants) = &self.variants {
+            for (variant, value) in variants.expansion(axis, position, expansion) {
+                let _ = write!(label, ",{variant}={value}");
+            }
+        }
+        label
+    }
+
+    /// The cells of a run that names none: `None` for all of them. Sorted.
+    pub(crate) fn thinned(&self) -> Option<Vec<u64>> {
+        (self.mode == Mode::Pairwise && self.cells > 1).then(|| self.pairwise())
+    }
+
+    /// `--variants`.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The variants of `cell` with its seed.
+    pub fn assignment(&self, cell: u64, seed: Seed) -> Assignment {
+        match &self.variants {
+            None => Assignment::default(),
+            Some(_) => self.assigned(cell, seed).unwrap_or_else(|excluded| excluded),
+        }
+    }
+
+    /// Why `cell` does not run here: excluded, a requirement not met, a variant that a kind cannot have, or a kind
+    /// that is not available, the first of them that holds in this order. `ignore` is not among them, because
+    /// runs can include those.
     pub fn skip_reason(&self, cell: u64) -> Option<Skip> {
-        let excluded = || Some((SkipKind::Excluded, &self.matching(&self.exclude, cell)?.reason));
+        let excluded = || {
+            let mut plain = self.exclude.iter().filter(|rule| rule.variants.is_empty());
+            Some((
+                SkipKind::Excluded,
+                &plain.find(|rule| self.matches(rule, cell))?.reason,
+            ))
+        };
         let requires = || {
             let mut unmet = self.requires.iter();
             let reason = unmet.find_map(|(axis, reasons)| reasons[self.position(cell, *axis)].as_ref());
             Some((SkipKind::Requires, reason?))
         };
+        let variant = || {
+            let variants = self.variants.as_ref()?;
+            let mut axes = 0..self.axes.len();
+            let reason = axes.find_map(|axis| variants.skip(axis, self.position(cell, axis)));
+            Some((SkipKind::Variant, reason?))
+        };
+        let excluded_variant = || Some((SkipKind::Excluded, &self.excluded_variant(cell)?.reason));
         let unavailable = || {
             let (_, reason) = self.unavailable_values(cell).next()?;
             Some((SkipKind::Unavailable, reason))
         };
-        let (kind, reason) = excluded().or_else(requires).or_else(unavailable)?;
+        let (kind, reason) = excluded()
+            .or_else(requires)
+            .or_else(variant)
+            .or_else(excluded_variant)
+            .or_else(unavailable)?;
         Some(Skip {
             kind,
             reason: Arc::clone(reason),
@@ -240,16 +376,33 @@ impl Matrix {
             })
     }
 
-    /// The first `known_failure` rule that holds for `cell`.
-    pub fn known_failure(&self, cell: u64) -> Option<&'static Rule> {
-        self.matching(&self.known_failure, cell).map(|found| found.rule)
+    /// The first `known_failure` rule that holds for `cell` with these variants.
+    pub fn known_failure(&self, cell: u64, assignment: &Assignment) -> Option<&'static Rule> {
+        let mut rules = self.known_failure.iter();
+        let found = rules.find(|rule| self.matches(rule, cell) && rule.suits(assignment));
+        found.map(|found| found.rule)
     }
 
-    fn matching<'a>(&self, rules: &'a [CellRule], cell: u64) -> Option<&'a CellRule> {
-        rules.iter().find(|rule| {
-            let mut when = rule.when.iter();
-            when.all(|(axis, position)| self.position(cell, *axis) == *position)
-        })
+    /// The first `known_failure` rule that holds for `cell` with some variants, and whether it does whatever is
+    /// drawn.
+    pub fn known_failure_of_some(&self, cell: u64) -> Option<(&'static Rule, bool)> {
+        if self.known_failure.is_empty() {
+            return None;
+        }
+        if self.mode != Mode::Random {
+            // Nothing is drawn, so any seed will do.
+            let known = self.known_failure(cell, &self.assignment(cell, Seed(0)))?;
+            return Some((known, true));
+        }
+        let mut rules = self.known_failure.iter();
+        let found = rules.find(|rule| self.matches(rule, cell))?;
+        Some((found.rule, found.variants.is_empty()))
+    }
+
+    /// Whether what a rule says of kinds and values holds.
+    fn matches(&self, rule: &CellRule, cell: u64) -> bool {
+        let mut when = rule.when.iter();
+        when.all(|(axis, position)| self.position(cell, *axis) == *position)
     }
 }
 

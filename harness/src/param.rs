@@ -15,6 +15,7 @@ use std::pin::Pin;
 use crate::case::Case;
 use crate::error::{Error, error};
 use crate::registry::Site;
+use crate::variant::{Choice, VariantAxis, Variants};
 
 /// A type that scenarios may take as a parameter.
 #[diagnostic::on_unimplemented(
@@ -76,7 +77,12 @@ pub struct Environment {
     /// `[external.KIND]` of `robust.toml`: server kinds that already run somewhere, by their names, with the
     /// address of each of their ports, by its name. None has no port.
     pub external: BTreeMap<String, BTreeMap<String, SocketAddr>>,
+    /// `--variants` and `--variant`.
+    pub variants: Choice,
 }
+
+/// The version of a kind's program that is found where no version is asked for.
+pub const INSTALLED: &str = "installed";
 
 impl Environment {
     /// The path of a kind's program: its `--bin`, else the first executable called `program` on the path.
@@ -88,6 +94,21 @@ impl Environment {
             .iter()
             .map(|folder| folder.join(program))
             .find(|path| is_executable(path))
+    }
+
+    /// The path of a version of a kind's program: its `--bin KIND@VERSION`, else that of the kind.
+    pub fn program_version(&self, kind: &str, version: &str, program: &str) -> Option<PathBuf> {
+        match self.bins.get(&format!("{kind}@{version}")) {
+            Some(replaced) => Some(replaced.clone()),
+            None => self.program(kind, program),
+        }
+    }
+
+    /// The versions that `--bin KIND@VERSION` gives of a kind, sorted.
+    pub fn versions<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        self.bins
+            .keys()
+            .filter_map(move |name| name.strip_prefix(kind)?.strip_prefix('@'))
     }
 }
 
@@ -125,6 +146,11 @@ pub struct AxisValue {
     pub provides: &'static [&'static str],
     /// Why cases with this value cannot run here; they are skipped with it.
     pub unavailable: Option<String>,
+    /// What it can be varied in.
+    pub variants: Vec<VariantAxis>,
+    /// How many nodes, called `param-1`, `param-2`, .., the parameter has that can differ in variants; `None`: one,
+    /// called as the parameter.
+    pub nodes: Option<u32>,
 }
 
 /// Something a parameter gives and another needs: a type, and the words for it.
@@ -183,6 +209,11 @@ impl Build {
     /// Which value of this parameter's axis the cell has: an index into [`Axis::values`].
     pub fn choice(&self) -> usize {
         self.choices[self.position]
+    }
+
+    /// The variants of the parameter that is being built, of its node `node` (from 1 on) or of all of it.
+    pub fn variants(&self, node: Option<u32>) -> Variants {
+        self.case.variants(self.site().name, node)
     }
 
     /// Hands `value` to the parameters that connect to this one.

@@ -11,6 +11,7 @@ mod names;
 mod prepare;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub(crate) use budget::{Budget, Slots, over};
 pub use describe::{ListFormat, describe, list};
 pub use prepare::{PlanError, PlanProblem, prepare};
 use rand::Rng as _;
+pub use variants::UnknownGiven;
 
 use crate::event::Planned;
 use crate::matrix::{Matrix, Skip, SkipKind};
@@ -135,22 +137,23 @@ impl Plan {
         of_one_scenario
             .map(|jobs| {
                 let matrix = self.matrix(jobs[0]);
-                let in_a_row = jobs.chunk_by(|a, b| a.cell + 1 == b.cell);
-                let labels = |values: &[crate::matrix::MatrixValue]| {
-                    values.iter().map(|value| value.label.to_string()).collect()
+                let (axes, cells) = if matrix.is_expanded() {
+                    expanded(matrix, jobs)
+                } else {
+                    let labels = |values: &[crate::matrix::MatrixValue]| {
+                        values.iter().map(|value| value.label.to_string()).collect()
+                    };
+                    let axes = matrix.axes.iter();
+                    let axes = axes.map(|axis| (axis.name.to_owned(), labels(&axis.values)));
+                    (axes.collect(), ranges(jobs.iter().map(|job| job.cell)))
                 };
-                let axes = matrix.axes.iter();
                 Planned {
                     scenario: matrix.name.clone(),
                     module: matrix.scenario.module.to_owned(),
                     file: matrix.scenario.file.to_owned(),
                     line: matrix.scenario.line,
-                    axes: axes
-                        .map(|axis| (axis.name.to_owned(), labels(&axis.values)))
-                        .collect(),
-                    cells: in_a_row
-                        .map(|run| (run[0].cell, run[0].cell + run.len() as u64))
-                        .collect(),
+                    axes,
+                    cells,
                 }
             })
             .collect()
@@ -165,4 +168,45 @@ impl Plan {
             required,
         });
     }
+}
+
+/// Numbers in a row as half-open ranges.
+fn ranges(cells: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for cell in cells {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == cell => *end += 1,
+            _ => ranges.push((cell, cell + 1)),
+        }
+    }
+    ranges
+}
+
+/// See [`Planned::axes`].
+type PlannedAxes = Vec<(String, Vec<String>)>;
+
+/// The axes of jobs whose names tell variants, with those labels alone that a job has (a kind may have a million
+/// combinations), and the jobs' cells in the product of these.
+fn expanded(matrix: &Matrix, jobs: &[Job]) -> (PlannedAxes, Vec<(u64, u64)>) {
+    let mut used = vec![std::collections::BTreeSet::new(); matrix.axes.len()];
+    for job in jobs {
+        for (used, place) in used.iter_mut().zip(matrix.places(job.cell)) {
+            used.insert(place);
+        }
+    }
+    let used: Vec<Vec<u64>> = used.into_iter().map(|used| used.into_iter().collect()).collect();
+    let cells = jobs.iter().map(|job| {
+        let places = matrix.places(job.cell).zip(&used);
+        // Smaller than the matrix, whose cells have numbers too; every place is among those used.
+        places.fold(0, |cell, (place, used)| {
+            cell * used.len() as u64 + used.partition_point(|other| *other < place) as u64
+        })
+    });
+    let cells = ranges(cells);
+    let axes = matrix.axes.iter().zip(&used).enumerate();
+    let axes = axes.map(|(index, (axis, used))| {
+        let labels = used.iter().map(|place| matrix.place_label(index, *place));
+        (axis.name.to_owned(), labels.collect())
+    });
+    (axes.collect(), cells)
 }

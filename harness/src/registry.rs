@@ -114,6 +114,10 @@ pub struct Options {
     pub exclude: &'static [Rule],
     /// Cells that fail for a known defect of the system under test.
     pub known_failure: &'static [Rule],
+    /// Variants that it needs: axis (`axis` or `param.axis`) and value.
+    pub pin: &'static [(&'static str, &'static str)],
+    /// Variants that it cannot have: each of those that a rule names, on its own.
+    pub forbid: &'static [Rule],
 }
 
 impl Options {
@@ -132,6 +136,8 @@ impl Options {
         requires: &[],
         exclude: &[],
         known_failure: &[],
+        pin: &[],
+        forbid: &[],
     };
 }
 
@@ -173,10 +179,11 @@ pub struct Requirement {
 }
 
 /// `exclude(param = "label", .., because = "..")` and `known_failure(..)`: holds for a cell when every
-/// named parameter has the label; one that names none holds for every cell.
+/// named parameter has the label; one that names none holds for every cell. A name with a dot, `param.axis`, is
+/// that of a variant. In `forbid(..)` a name without one is that of an axis of every parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Parameter and label.
+    /// Parameter and label, or variant and value.
     pub when: &'static [(&'static str, &'static str)],
     /// The reason, shown wherever the rule takes effect.
     pub because: &'static str,

@@ -16,6 +16,7 @@ use crate::protocol::Order;
 use crate::registry::Isolation;
 use crate::scheduler::JobNumber;
 use crate::seed::Seed;
+use crate::variant::{Assignment, Mode};
 use crate::wall_clock::unix_ms;
 
 /// What holds for every case of a run.
@@ -34,6 +35,10 @@ pub(crate) struct Rules {
     pub(crate) show_logs: bool,
     /// What comes before the case's name and seed in the command that runs it again.
     pub(crate) reproduce: String,
+    /// What comes after them, where anything does: the programs that were given.
+    pub(crate) reproduce_programs: String,
+    /// `--variants`.
+    pub(crate) mode: Mode,
     pub(crate) launcher: Launcher,
     pub(crate) interrupt: Arc<Interrupt>,
     /// Where cases run that run in this process.
@@ -58,19 +63,26 @@ pub(crate) struct Prepared<'a> {
     pub(crate) class: usize,
     pub(crate) case: CaseToRun<'a>,
     pub(crate) event: CaseFinished,
+    pub(crate) variants: Assignment,
     /// Of the first attempt.
     pub(crate) order: Order,
 }
 
 impl<'a> Prepared<'a> {
     pub(crate) fn new(rules: &Rules, job: JobNumber, class: usize, case: CaseToRun<'a>) -> Self {
-        let event = blank_event(case, rules.root_seed);
+        let mut event = blank_event(case, rules.root_seed);
+        let variants = case.matrix.assignment(case.cell, event.seed);
+        if !variants.is_empty() {
+            event.variants = variants.list();
+            event.forbidden = variants.forbidden();
+        }
         Self {
             job,
             class,
             case,
             order: rules.order(case, event.seed, 0),
             event,
+            variants,
         }
     }
 }
@@ -88,8 +100,8 @@ impl Rules {
     }
 
     /// How often the case is tried again. A known failure that passes on the second try would look fixed.
-    pub(crate) fn retries(&self, case: CaseToRun<'_>) -> u32 {
-        if case.matrix.known_failure(case.cell).is_some() {
+    pub(crate) fn retries(&self, case: CaseToRun<'_>, is_known_failure: bool) -> u32 {
+        if is_known_failure {
             return 0;
         }
         case.matrix.scenario.options.retries.unwrap_or(self.retries)
@@ -101,7 +113,7 @@ impl Rules {
         self.in_process.is_none()
             && !self.launcher.show
             && self.isolation(case) == Isolation::Worker
-            && self.retries(case) == 0
+            && (self.retries(case, false) == 0 || is_known_failure(case))
     }
 
     /// `--isolation none` is for debuggers and holds for all; otherwise the scenario knows what it needs.
@@ -111,16 +123,27 @@ impl Rules {
     }
 }
 
+/// Whether it is a known failure whatever its variants are.
+fn is_known_failure(case: CaseToRun<'_>) -> bool {
+    let known = case.matrix.known_failure_of_some(case.cell);
+    known.is_some_and(|(_, of_all)| of_all)
+}
+
 /// An event with everything that is known before a case runs.
 pub(crate) fn blank_event(case: CaseToRun<'_>, root_seed: Seed) -> CaseFinished {
     let name = case.matrix.case_name(case.cell);
     let mut event = event_named(case.matrix, name, root_seed.iteration(case.iteration));
     event.iteration = case.iteration;
     let labels = case.matrix.labels(case.cell);
-    let axes = case.matrix.axes.iter().zip(labels);
-    event.axes = axes
-        .map(|(axis, (_, label))| (Cow::Borrowed(axis.name), label.to_owned()))
-        .collect();
+    let names = case.matrix.axes.iter().map(|axis| axis.name);
+    event.axes = if case.matrix.is_expanded() {
+        let owned = |(name, label): (&str, &str)| (Cow::Owned(name.to_owned()), label.to_owned());
+        labels.into_iter().map(owned).collect()
+    } else {
+        let axes = names.zip(labels);
+        axes.map(|(name, (_, label))| (Cow::Borrowed(name), label.to_owned()))
+            .collect()
+    };
     event
 }
 
@@ -141,6 +164,8 @@ fn event_named(matrix: &Matrix, name: String, root_seed: Seed) -> CaseFinished {
         outcome: Outcome::Passed,
         root_seed,
         axes: Vec::new(),
+        variants: Vec::new(),
+        forbidden: Vec::new(),
         tags: scenario.options.tags.iter().copied().map(Cow::Borrowed).collect(),
         started_unix_ms: unix_ms(),
         duration_us: 0,

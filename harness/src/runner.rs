@@ -1,6 +1,7 @@
 //! A run, from arguments to exit code: the order of things, and nothing else.
 
 mod console;
+mod explain;
 mod go;
 mod serve;
 
@@ -137,6 +138,7 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
             .map(|path| std::env::split_paths(&path).collect())
             .unwrap_or_default(),
         external: settings.external.clone(),
+        variants: settings.variants.clone(),
     };
     let seed = settings.seed.unwrap_or_else(Seed::random);
     if let Some(wanted) = &settings.serve {

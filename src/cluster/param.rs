@@ -29,10 +29,15 @@ fn none<S: Service>() -> String {
     "no kind of server of this service forms clusters: add `cluster` to its `#[robust_server(..)]`".to_owned()
 }
 
+fn count(site: &Site) -> usize {
+    site.nodes.unwrap_or(NODES)
+}
+
 impl<S: Service> Param for Cluster<S> {
-    fn shape(_: &Site, environment: &Environment) -> Shape {
+    fn shape(site: &Site, environment: &Environment) -> Shape {
+        let nodes = u32::try_from(count(site)).ok();
         Shape {
-            axis: Some(axis(cluster_kinds::<S>(), environment, none::<S>)),
+            axis: Some(axis(cluster_kinds::<S>(), nodes, environment, none::<S>)),
             gives: Some(token::<S>()),
             needs: None,
         }
@@ -43,7 +48,6 @@ impl<S: Service> Param for Cluster<S> {
         let kind = *cluster_kinds::<S>()
             .get(build.choice())
             .ok_or_else(|| error(none::<S>()))?;
-        let count = site.nodes.unwrap_or(NODES);
         let members = Members::default();
         let cluster = Self(Arc::new(Inner {
             name: case.unique_name(site.name),
@@ -57,7 +61,7 @@ impl<S: Service> Param for Cluster<S> {
                 next: 1,
             }),
         }));
-        for _ in 0..count {
+        for _ in 0..count(site) {
             cluster.prepare_node()?;
         }
         let nodes = cluster.nodes();

@@ -9,14 +9,16 @@ use robust_test_harness::param::{
     Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesSettings, Token,
 };
 use robust_test_harness::registry::Site;
+use robust_test_harness::variant::Variants;
 
 use super::{Inner, Server};
 use crate::launch::StartError;
 use crate::member::Members;
 use crate::node::Node;
-use crate::place::{Place, unavailable};
+use crate::place::Place;
 use crate::service::{ServerKind, Service, StartFn, none_registered, server_kinds};
 use crate::supervisor::Supervisor;
+use crate::variant::axes;
 use crate::view::Internals;
 
 /// What clients of `S` connect to.
@@ -41,16 +43,22 @@ pub(crate) fn settings<S: Service>(site: &Site, number: usize) -> Result<S::Sett
     }
 }
 
-/// An axis of server kinds.
+/// An axis of server kinds, of a server on its own or of a cluster of so many `nodes`.
 pub(crate) fn axis(
     kinds: Vec<&'static ServerKind>,
+    nodes: Option<u32>,
     environment: &Environment,
     empty: impl FnOnce() -> String,
 ) -> Axis {
-    let values = kinds.into_iter().map(|kind| AxisValue {
-        label: kind.name.into(),
-        provides: kind.provides,
-        unavailable: unavailable(kind.name, kind.program, environment),
+    let values = kinds.into_iter().map(|kind| {
+        let (variants, unavailable) = axes(kind.name, kind.program, kind.variants, environment);
+        AxisValue {
+            label: kind.name.into(),
+            provides: kind.provides,
+            unavailable,
+            variants,
+            nodes,
+        }
     });
     let values: Vec<_> = values.collect();
     Axis {
@@ -67,6 +75,7 @@ impl<S: Service> Server<S> {
         name: String,
         number: usize,
         settings: S::Settings,
+        variants: Variants,
         members: &Members,
     ) -> Result<Self, Error> {
         let start = kind.start.downcast_ref::<StartFn<S>>().ok_or_else(|| {
@@ -75,14 +84,15 @@ impl<S: Service> Server<S> {
                 kind.name, kind.file, kind.line
             ))
         })?;
-        let place = Arc::new(Place::new(
+        let place = Place::new(
             name,
             number,
             kind.name,
             kind.program,
             case.environment().clone(),
             case.folder()?,
-        ));
+        );
+        let place = Arc::new(place.with_variants(variants));
         members.add(Arc::clone(&place));
         let supervisor = Arc::new(Supervisor::new(place.clone(), case));
         case.defer(format!("server `{}`", place.name()), {
@@ -121,7 +131,7 @@ impl<S: Service> Param for Server<S> {
     fn shape(_: &Site, environment: &Environment) -> Shape {
         let empty = || none_registered::<S>("robust_server");
         Shape {
-            axis: Some(axis(server_kinds::<S>(), environment, empty)),
+            axis: Some(axis(server_kinds::<S>(), None, environment, empty)),
             gives: Some(token::<S>()),
             needs: None,
         }
@@ -134,7 +144,15 @@ impl<S: Service> Param for Server<S> {
             .ok_or_else(|| error(none_registered::<S>("robust_server")))?;
         let members = Members::default();
         let name = case.unique_name(site.name);
-        let server = Self::prepare(&case, kind, name, 1, settings::<S>(site, 1)?, &members)?;
+        let server = Self::prepare(
+            &case,
+            kind,
+            name,
+            1,
+            settings::<S>(site, 1)?,
+            build.variants(None),
+            &members,
+        )?;
         server.set_up().await?;
         build.give(Target(members));
         Ok(server)

@@ -17,6 +17,7 @@ pub struct Restart<S: Service> {
     server: Server<S>,
     wipe: bool,
     settings: Option<S::Settings>,
+    version: Option<String>,
     before_start: Option<Hook<S>>,
 }
 
@@ -74,6 +75,7 @@ impl<S: Service> Restart<S> {
             server,
             wipe: false,
             settings: None,
+            version: None,
             before_start: None,
         }
     }
@@ -87,6 +89,13 @@ impl<S: Service> Restart<S> {
     /// The settings from this start on.
     pub fn settings(mut self, settings: S::Settings) -> Self {
         self.settings = Some(settings);
+        self
+    }
+
+    /// The version of its program from this start on, over the data of the one before: an upgrade or a downgrade. One
+    /// of those that `--bin KIND@VERSION=PATH` gives, or `installed`; without it the start fails and says so.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -109,6 +118,9 @@ impl<S: Service> Restart<S> {
                 node: server.name().to_owned(),
                 source,
             })?;
+        }
+        if let Some(version) = self.version {
+            server.place().set_version(version);
         }
         {
             let mut node = server.0.node.lock().await;

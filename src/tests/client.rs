@@ -34,6 +34,7 @@ static SERVER: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
     cluster: None,
     serve: crate::serve::Serve::of::<Greeting>(),
     start: &StartFn::<Greeting>(start),
@@ -48,6 +49,7 @@ static CLIENT: ClientKind = ClientKind {
     line: line!(),
     provides: &["greeting"],
     program: None,
+    variants: &[],
     connect: &ConnectFn::<Greeting>(connect),
 };
 inventory::submit!(&CLIENT);

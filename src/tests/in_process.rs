@@ -32,6 +32,7 @@ static EMBEDDED: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
     cluster: None,
     serve: crate::serve::Serve::of::<Embeds>(),
     start: &StartFn::<Embeds>(start),

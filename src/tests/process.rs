@@ -31,6 +31,7 @@ static MOODY: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: Some("sh"),
+    variants: &[],
     cluster: None,
     serve: crate::serve::Serve::of::<Moody>(),
     start: &StartFn::<Moody>(start),

@@ -41,6 +41,7 @@ static SERVER: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
     cluster: None,
     serve: crate::serve::Serve::of::<Mirror>(),
     start: &StartFn::<Mirror>(start),
@@ -55,6 +56,7 @@ static CLIENT: ClientKind = ClientKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
     connect: &ConnectFn::<Mirror>(connect),
 };
 inventory::submit!(&CLIENT);

@@ -32,6 +32,7 @@ static SERVER: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
     cluster: None,
     serve: crate::serve::Serve::of::<Installed>(),
     start: &StartFn::<Installed>(start),
@@ -46,6 +47,7 @@ static CLIENT: ClientKind = ClientKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
     connect: &ConnectFn::<Installed>(connect),
 };
 inventory::submit!(&CLIENT);

@@ -518,8 +518,7 @@ impl Param for Long {
     fn shape(_: &Site, _: &Environment) -> Shape {
         let values = Self::all().into_iter().map(|label| AxisValue {
             label: label.into(),
-            provides: &[],
-            unavailable: None,
+            ..AxisValue::default()
         });
         Shape {
             axis: Some(Axis {

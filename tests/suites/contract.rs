@@ -25,6 +25,7 @@ impl Param for Engine {
             label: kind.into(),
             provides,
             unavailable: (kind == "steam").then(|| "there is no coal here".to_owned()),
+            ..AxisValue::default()
         });
         Shape {
             axis: Some(Axis {

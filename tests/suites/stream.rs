@@ -17,8 +17,7 @@ impl Param for Number {
     fn shape(_: &Site, _: &Environment) -> Shape {
         let value = |number: usize| AxisValue {
             label: number.to_string().into(),
-            provides: &[],
-            unavailable: None,
+            ..AxisValue::default()
         };
         Shape {
             axis: Some(Axis {

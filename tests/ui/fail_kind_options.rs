@@ -30,7 +30,7 @@ async fn no_comma(_: &mut Node<Echo>) -> Result<Instance> {
     todo!()
 }
 
-#[robust_server(Echo, shared, variants(a = ["b"]), nam = "x", provides("a"), provides("b"))]
+#[robust_server(Echo, shared, varants(a = ["b"]), nam = "x", provides("a"), provides("b"))]
 async fn unknown(_: &mut Node<Echo>) -> Result<Instance> {
     todo!()
 }

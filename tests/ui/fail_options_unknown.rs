@@ -10,7 +10,5 @@ fn repeated() {}
 #[robust_test(timeout =, "30s", , retries 3, tags::slow, serial(a = "b")(c))]
 fn half_written() {}
 
-#[robust_test(pin(qos = 1), forbid(because = "x"))]
-fn not_yet() {}
 
 fn main() {}

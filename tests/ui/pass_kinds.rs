@@ -35,8 +35,24 @@ async fn full(mut node: &mut Node<generic::Of<u8, u16>>) -> Result<Instance> {
     Err(error("x"))
 }
 
-#[robust_client(Echo, provides("a"))]
+#[robust_server(
+    Echo,
+    variants(
+        persistence = ["none", "rdb", "aof"],
+        r#type = [1, true, 'c', -1.5],
+        fixed(tls = ["off", "on"], cache = [0, 64]),
+        per_node(version = ["6.2", "7.0"],),
+        fixed = ["a"],
+    )
+)]
+async fn varied(node: &mut Node<Echo>) -> Result<Instance> {
+    let _: &str = node.variant("persistence");
+    Err(error("x"))
+}
+
+#[robust_client(Echo, provides("a"), variants(tls = ["off", "on"]))]
 async fn client(link: ClientLink) -> Result<Box<str>> {
+    let _: (&str, &str) = (link.variant("tls"), link.server_variant("tls"));
     drop(link);
     Ok("x".into())
 }

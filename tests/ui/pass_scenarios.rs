@@ -29,7 +29,13 @@ async fn empty_parentheses() {}
     requires(broker = "qos2"),
     exclude(broker = "a", qos = 1, because = "no"),
     exclude(qos = -1, because = "no"),
+    exclude(broker.tls = "on", qos = 0, because = "no"),
+    known_failure(broker.tls = "off", because = "sometimes"),
     known_failure(because = "always"),
+    pin(persistence = "aof", broker.version = 7),
+    pin(tls = true),
+    forbid(broker.persistence = "none", because = "it forgets"),
+    forbid(cache = 0, cache = 64, because = "slow"),
 )]
 async fn everything(
     _case: Case,

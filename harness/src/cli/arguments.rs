@@ -10,6 +10,7 @@ use clap::builder::Resettable;
 use clap::{Args, Command, CommandFactory as _, Parser, ValueEnum};
 
 use crate::selection::Shard;
+use crate::variant::Given;
 
 /// All arguments.
 #[derive(Parser, Debug)]
@@ -107,6 +108,41 @@ pub(super) struct Choosing {
         help = "The program of a kind [default: found on PATH] [repeatable]"
     )]
     pub(super) bin: Vec<Bin>,
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        default_value_t = Variants::Random,
+        help = "The variants of kinds: random (one draw a case), default, all (each combination a case), pairwise \
+                (each pair of values in a case)"
+    )]
+    pub(super) variants: Variants,
+    #[arg(
+        long,
+        value_name = "[PARAM.]AXIS=VALUE",
+        help = "A variant that kinds have, in all parameters or in one [default: as --variants says] [repeatable]"
+    )]
+    pub(super) variant: Vec<Given>,
+}
+
+/// [`crate::variant::Mode`] on the command line.
+#[derive(ValueEnum, Debug, Clone, Copy)]
+pub(super) enum Variants {
+    Random,
+    Default,
+    All,
+    Pairwise,
+}
+
+impl From<Variants> for crate::variant::Mode {
+    fn from(variants: Variants) -> Self {
+        match variants {
+            Variants::Random => Self::Random,
+            Variants::Default => Self::Default,
+            Variants::All => Self::All,
+            Variants::Pairwise => Self::Pairwise,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -200,6 +236,12 @@ pub(super) struct Reporting {
         help = "Run nothing, print what would run and why the rest would not [default: off]"
     )]
     pub(super) plan: bool,
+    #[arg(
+        long,
+        help = "Run failed cases again, one variant flipped at a time, and say which matters; 10 of them at most \
+                [default: off]"
+    )]
+    pub(super) explain: bool,
 }
 
 /// [`crate::registry::Isolation`] on the command line.

@@ -64,9 +64,10 @@ const LIBTEST: [Shared; 8] = [
 const FOR_ONE_CALL: &str = "it is about one call, so give it on the command line";
 
 /// Options that are no keys, and why.
-const NO_KEYS: [(&str, &str); 17] = [
+const NO_KEYS: [(&str, &str); 18] = [
     ("bench", FOR_ONE_CALL),
     ("exact", FOR_ONE_CALL),
+    ("explain", FOR_ONE_CALL),
     ("fail-fast", "write `max-fail = 1`"),
     ("force-run-in-process", "it does nothing here"),
     ("help", FOR_ONE_CALL),

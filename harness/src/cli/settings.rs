@@ -11,6 +11,7 @@ use crate::registry::Isolation;
 use crate::require::Require;
 use crate::seed::Seed;
 use crate::selection::Selection;
+use crate::variant::Choice;
 
 /// Everything the command line, the environment and `robust.toml` say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Settings {
     pub list: Option<ListFormat>,
     /// `--plan`: print what would run and run nothing.
     pub plan: bool,
+    /// `--explain`: run failed cases again with other variants.
+    pub explain: bool,
     /// `--report-from`: make the reports from these event files and run nothing. Empty: run.
     pub report_from: Vec<PathBuf>,
     /// The console's format.
@@ -71,6 +74,8 @@ pub struct Settings {
     pub bins: BTreeMap<String, PathBuf>,
     /// `[external.KIND]` of `robust.toml`, as in [`crate::param::Environment::external`].
     pub external: BTreeMap<String, BTreeMap<String, SocketAddr>>,
+    /// `--variants` and `--variant`.
+    pub variants: Choice,
     /// `ROBUST_REQUIRE`.
     pub require: Require,
     /// The run of cargo-nextest that this process is a part of.

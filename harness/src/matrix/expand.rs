@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{CELLS_MAX, CellRule, Matrix, MatrixAxis, MatrixError, MatrixProblem, MatrixValue, separator};
+use super::variants::MatrixVariants;
+use super::{
+    CELLS_MAX, CellRule, Matrix, MatrixAxis, MatrixError, MatrixProblem, MatrixValue, VariantIs, separator,
+};
 use crate::near_miss::Hint;
 use crate::param::{Axis, AxisValue, Environment, Shape};
 use crate::registry::{Rule, Scenario, Site};
+use crate::variant::Mode;
 
 impl Matrix {
     /// Asks every parameter for its shape and makes the product of their axes.
@@ -30,8 +34,11 @@ impl Matrix {
         environment: &Environment,
     ) -> Result<Self, MatrixError> {
         let options = &scenario.options;
-        let has_rules =
-            !options.exclude.is_empty() || !options.known_failure.is_empty() || !options.requires.is_empty();
+        let has_rules = !options.exclude.is_empty()
+            || !options.known_failure.is_empty()
+            || !options.requires.is_empty()
+            || !options.pin.is_empty()
+            || !options.forbid.is_empty();
         if scenario.sites.is_empty() && !has_rules {
             return Ok(Self::of_one_case(name, scenario));
         }
@@ -45,7 +52,10 @@ impl Matrix {
         };
         expansion.narrow_axes();
         let links = expansion.links();
-        let cells = expansion.cells();
+        let variants = expansion.variants(options, &environment.variants);
+        let mode = environment.variants.mode;
+        let sizes = expansion.sizes(variants.as_deref());
+        let cells = expansion.cells(&sizes, mode, variants.as_deref());
         let exclude = expansion.rules("exclude", scenario.options.exclude);
         let known_failure = expansion.rules("known_failure", scenario.options.known_failure);
         let requires = expansion.requires(scenario);
@@ -62,7 +72,7 @@ impl Matrix {
         let mut strides = vec![1_u64; axes.len()];
         for index in (1..axes.len()).rev() {
             // With an empty axis there are no cells, and the strides mean nothing.
-            strides[index - 1] = strides[index].saturating_mul(axes[index].values.len().max(1) as u64);
+            strides[index - 1] = strides[index].saturating_mul(sizes[index].max(1));
         }
         let reasons = |axis: &MatrixAxis| {
             let values = axis.values.iter();
@@ -84,6 +94,8 @@ impl Matrix {
                 .iter()
                 .find_map(|axis| axis.empty_because.as_deref().map(Arc::from)),
             axes,
+            mode,
+            variants,
         })
     }
 
@@ -101,15 +113,17 @@ impl Matrix {
             requires: Vec::new(),
             unavailable: Vec::new(),
             empty_because: None,
+            mode: Mode::Random,
+            variants: None,
         }
     }
 }
 
-struct Expansion<'a> {
-    sites: &'static [Site],
-    shapes: &'a [Shape],
-    axes: Vec<MatrixAxis>,
-    problems: Vec<MatrixProblem>,
+pub(super) struct Expansion<'a> {
+    pub(super) sites: &'static [Site],
+    pub(super) shapes: &'a [Shape],
+    pub(super) axes: Vec<MatrixAxis>,
+    pub(super) problems: Vec<MatrixProblem>,
 }
 
 impl<'a> Expansion<'a> {
@@ -184,7 +198,7 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    fn unusable_label(&mut self, param: &'static str, label: &str, why: String) {
+    pub(super) fn unusable_label(&mut self, param: &'static str, label: &str, why: String) {
         self.problems.push(MatrixProblem::UnusableLabel {
             param,
             label: label.to_owned(),
@@ -213,19 +227,52 @@ impl<'a> Expansion<'a> {
         found
     }
 
-    fn cells(&mut self) -> u64 {
-        if self.axes.iter().any(|axis| axis.values.is_empty()) {
+    /// How many different cells each axis makes.
+    fn sizes(&self, variants: Option<&MatrixVariants>) -> Vec<u64> {
+        let axes = self.axes.iter().enumerate();
+        axes.map(|(index, axis)| {
+            let values = axis.values.len() as u64;
+            variants.map_or(values, |variants| variants.size(index, values))
+        })
+        .collect()
+    }
+
+    fn cells(&mut self, sizes: &[u64], mode: Mode, variants: Option<&MatrixVariants>) -> u64 {
+        if sizes.contains(&0) {
             return 0;
         }
-        let mut lengths = self.axes.iter().map(|axis| axis.values.len() as u64);
-        match lengths.try_fold(1_u64, u64::checked_mul) {
-            Some(cells) if cells <= CELLS_MAX => cells,
+        // Of a thinned matrix a run holds far less than the product, but every pair.
+        let max = match mode {
+            Mode::Pairwise => i64::MAX as u64,
+            _ => CELLS_MAX,
+        };
+        let product = sizes.iter().copied().try_fold(1_u64, u64::checked_mul);
+        let pairs_fit = mode != Mode::Pairwise || self.pairs_max(variants) <= u128::from(CELLS_MAX);
+        match product {
+            Some(cells) if cells <= max && pairs_fit => cells,
             _ => {
                 let problem = MatrixProblem::TooManyCells { max: CELLS_MAX };
                 self.problems.push(problem);
                 0
             }
         }
+    }
+
+    /// At least as many as two axes have pairs of values.
+    fn pairs_max(&self, variants: Option<&MatrixVariants>) -> u128 {
+        let axes = self.axes.iter().enumerate();
+        let length = |(index, axis): (usize, &MatrixAxis)| {
+            let variant = variants.map_or(0, |variants| variants.values_max(index));
+            axis.values.len().max(variant)
+        };
+        let mut lengths: Vec<usize> = axes.map(length).collect();
+        lengths.sort_unstable();
+        lengths
+            .iter()
+            .rev()
+            .take(2)
+            .map(|&length| length as u128)
+            .product()
     }
 
     fn links(&mut self) -> Vec<Option<usize>> {
@@ -296,7 +343,11 @@ impl<'a> Expansion<'a> {
     }
 
     /// The un-narrowed axis of a parameter that an option names, and its position among the axes.
-    fn named_axis(&mut self, option: &'static str, param: &'static str) -> Option<(usize, &'a Axis)> {
+    pub(super) fn named_axis(
+        &mut self,
+        option: &'static str,
+        param: &'static str,
+    ) -> Option<(usize, &'a Axis)> {
         let problem = match self.sites.iter().position(|site| site.name == param) {
             Some(site) => match &self.shapes[site].axis {
                 Some(axis) => {
@@ -318,12 +369,29 @@ impl<'a> Expansion<'a> {
     fn rules(&mut self, option: &'static str, rules: &'static [Rule]) -> Vec<CellRule> {
         let mut found = Vec::new();
         for rule in rules {
-            let mut when = Vec::new();
-            for (param, label) in rule.when.iter().copied() {
+            let (mut when, mut variants) = (Vec::new(), Vec::new());
+            for (name, label) in rule.when.iter().copied() {
+                let (param, variant) = match name.split_once('.') {
+                    Some((param, variant)) => (param, Some(variant)),
+                    None => (name, None),
+                };
                 let Some((position, axis)) = self.named_axis(option, param) else {
                     continue;
                 };
-                if axis.values.is_empty() || !self.find_label(quoted(option), param, axis, label) {
+                if axis.values.is_empty() {
+                    continue;
+                }
+                if let Some(variant) = variant {
+                    if self.is_variant(quoted(option), Some(param), variant, label) {
+                        variants.push(VariantIs {
+                            axis: position,
+                            variant,
+                            value: label,
+                        });
+                    }
+                    continue;
+                }
+                if !self.find_label(quoted(option), param, axis, label) {
                     continue;
                 }
                 let mut values = self.axes[position].values.iter();
@@ -331,9 +399,14 @@ impl<'a> Expansion<'a> {
                     when.push((position, value));
                 }
             }
-            if when.len() == rule.when.len() {
+            if when.len() + variants.len() == rule.when.len() {
                 let reason = Arc::from(rule.because);
-                found.push(CellRule { rule, reason, when });
+                found.push(CellRule {
+                    rule,
+                    reason,
+                    when,
+                    variants,
+                });
             }
         }
         found

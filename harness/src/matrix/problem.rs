@@ -159,6 +159,70 @@ pub enum MatrixProblem {
         /// The parameter.
         param: &'static str,
     },
+    /// An option names an axis of variants that no kind has.
+    #[error("{by} names `{axis}`, an axis that no kind of {of} has{hint}")]
+    UnknownVariant {
+        /// The option.
+        by: &'static str,
+        /// The parameter, or `the scenario`.
+        of: String,
+        /// The unknown axis.
+        axis: &'static str,
+        /// The near miss and the known axes.
+        hint: Hint,
+    },
+    /// An option names a value of an axis of variants that no kind has.
+    #[error("{by} names `{axis} = \"{value}\"`, a value that no kind of {of} has{hint}")]
+    UnknownVariantValue {
+        /// The option.
+        by: &'static str,
+        /// The parameter, or `the scenario`.
+        of: String,
+        /// The axis.
+        axis: &'static str,
+        /// The unknown value.
+        value: &'static str,
+        /// The near miss and the known values.
+        hint: Hint,
+    },
+    /// Nothing is left of an axis of variants.
+    #[error("`forbid` leaves `{axis}` of kind `{kind}` of parameter `{param}` none of its values: {values}")]
+    EveryVariantForbidden {
+        /// The parameter.
+        param: &'static str,
+        /// The kind.
+        kind: String,
+        /// The axis.
+        axis: String,
+        /// The values there are.
+        values: String,
+    },
+    /// What is pinned is forbidden.
+    #[error(
+        "`pin` asks for `{axis} = \"{value}\"` of parameter `{param}`, which `forbid` forbids ({because})"
+    )]
+    PinForbidden {
+        /// The parameter.
+        param: &'static str,
+        /// The axis.
+        axis: String,
+        /// The value.
+        value: String,
+        /// The reason of the `forbid`.
+        because: &'static str,
+    },
+    /// An axis of variants that would make a case's name ambiguous, or says nothing.
+    #[error("axis {axis:?} of kind `{kind}` of parameter `{param}` {why}")]
+    UnusableVariant {
+        /// The parameter.
+        param: &'static str,
+        /// The kind.
+        kind: String,
+        /// The axis.
+        axis: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// `requires` names a capability that nothing provides.
     #[error("`requires({param} = \"{capability}\")`: no kind of parameter `{param}` provides that{hint}")]
     UnknownCapability {

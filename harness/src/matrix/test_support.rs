@@ -5,6 +5,7 @@ use std::any::TypeId;
 use super::Matrix;
 use crate::param::{Axis, AxisValue, Begin, Body, Environment, Param, Shape, Token, ValueIndex};
 use crate::registry::{Options, Requirement, Rule, Scenario, Site};
+use crate::variant::{Choice, Mode, VariantAxis};
 
 struct Mqtt;
 struct Kafka;
@@ -19,6 +20,7 @@ fn kind(label: &'static str, provides: &'static [&'static str], unavailable: Opt
         label: label.into(),
         provides,
         unavailable: unavailable.map(str::to_owned),
+        ..AxisValue::default()
     }
 }
 
@@ -41,6 +43,46 @@ pub(crate) fn server(_: &Site, _: &Environment) -> Shape {
         kind("hivemq", &["qos2", "retain"], Some("`hivemq` is not installed")),
     ];
     kinds(values, Some(MQTT()), None)
+}
+
+/// `redis`: persistence none, rdb or aof, tls off or on; `mini`: persistence none; `bare`: no variants.
+pub(crate) fn kv(_: &Site, _: &Environment) -> Shape {
+    let mut redis = kind("redis", &[], None);
+    redis.variants = vec![
+        VariantAxis::new("persistence", ["none", "rdb", "aof"]),
+        VariantAxis::new("tls", ["off", "on"]),
+    ];
+    let mut mini = kind("mini", &[], None);
+    mini.variants = vec![VariantAxis::new("persistence", ["none"])];
+    kinds(vec![redis, mini, kind("bare", &[], None)], Some(MQTT()), None)
+}
+
+/// `quorum`: three nodes, its version one for each, its engine one for all and fixed.
+pub(crate) fn cluster(_: &Site, _: &Environment) -> Shape {
+    let mut quorum = kind("quorum", &[], None);
+    quorum.variants = vec![
+        VariantAxis {
+            per_node: true,
+            ..VariantAxis::new("version", ["installed", "1", "2"])
+        },
+        VariantAxis {
+            fixed: true,
+            ..VariantAxis::new("engine", ["lsm", "btree"])
+        },
+    ];
+    quorum.nodes = Some(3);
+    kinds(vec![quorum], Some(MQTT()), None)
+}
+
+/// A run with `--variants` and each `--variant`.
+pub(crate) fn chosen(mode: Mode, given: &[&str]) -> Environment {
+    Environment {
+        variants: Choice {
+            mode,
+            given: given.iter().map(|given| given.parse().unwrap()).collect(),
+        },
+        ..Environment::default()
+    }
 }
 
 /// `rumqttc` and `paho`, which need a server.
@@ -120,6 +162,23 @@ pub(crate) fn scenario(name: &'static str, sites: Vec<Site>, options: Options) -
     }))
 }
 
+/// The error as text.
+pub(crate) fn try_expand_in(
+    sites: Vec<Site>,
+    options: Options,
+    environment: &Environment,
+) -> Result<Matrix, String> {
+    let scenario = scenario("x", sites, options);
+    Matrix::expand(scenario, "suite", environment).map_err(|error| error.to_string())
+}
+
+pub(crate) fn expand_in(sites: Vec<Site>, options: Options, environment: &Environment) -> Matrix {
+    match try_expand_in(sites, options, environment) {
+        Ok(matrix) => matrix,
+        Err(text) => panic!("{text}"),
+    }
+}
+
 pub(crate) fn expand(sites: Vec<Site>, options: Options) -> Matrix {
     match try_expand(sites, options) {
         Ok(matrix) => matrix,
@@ -129,6 +188,5 @@ pub(crate) fn expand(sites: Vec<Site>, options: Options) -> Matrix {
 
 /// The error as text.
 pub(crate) fn try_expand(sites: Vec<Site>, options: Options) -> Result<Matrix, String> {
-    let scenario = scenario("x", sites, options);
-    Matrix::expand(scenario, "suite", &Environment::default()).map_err(|error| error.to_string())
+    try_expand_in(sites, options, &Environment::default())
 }

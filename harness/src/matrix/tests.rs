@@ -299,9 +299,14 @@ fn rules_hold_where_all_their_labels_do() {
         ]
     );
     assert!(skips.iter().flatten().all(|skip| skip.kind == SkipKind::Excluded));
-    let known: Vec<bool> = (0..6).map(|cell| matrix.known_failure(cell).is_some()).collect();
+    let known: Vec<bool> = (0..6)
+        .map(|cell| matrix.known_failure(cell, &Assignment::default()).is_some())
+        .collect();
     assert_eq!(known, [true, false, true, false, true, false]);
-    assert_eq!(matrix.known_failure(0).unwrap().because, "loses messages");
+    assert_eq!(
+        matrix.known_failure(0, &Assignment::default()).unwrap().because,
+        "loses messages"
+    );
 }
 
 #[test]
@@ -314,7 +319,10 @@ fn a_rule_without_labels_holds_everywhere_and_one_for_a_removed_kind_nowhere() {
     let matrix = expand(vec![broker().except(&["hivemq"])], options);
     assert_eq!(matrix.skip_reason(0), None);
     assert_eq!(matrix.skip_reason(1), None);
-    assert!(matrix.known_failure(0).is_some() && matrix.known_failure(1).is_some());
+    assert!(
+        matrix.known_failure(0, &Assignment::default()).is_some()
+            && matrix.known_failure(1, &Assignment::default()).is_some()
+    );
 }
 
 #[test]

@@ -34,11 +34,12 @@ impl Plan {
                 ignored: ignored(matrix, selection),
             };
             let before = plan.jobs.len() + plan.skipped.len();
+            let mut there = matrix.cells();
             if selection.chooses_tags(matrix.scenario.options.tags) {
-                chooser.choose(&mut plan);
+                there = chooser.choose(&mut plan);
             }
-            let chosen = plan.jobs.len() + plan.skipped.len() - before;
-            plan.filtered_out += matrix.cells().max(1) - chosen as u64;
+            let chosen = (plan.jobs.len() + plan.skipped.len() - before) as u64;
+            plan.filtered_out += there.max(1).saturating_sub(chosen);
         }
         plan.matrices = matrices;
         plan
@@ -137,7 +138,9 @@ struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
-    fn choose(&self, plan: &mut Plan) {
+    /// Returns among how many cells it chose.
+    fn choose(&self, plan: &mut Plan) -> u64 {
+        let mut there = self.matrix.cells();
         let (matrix, names) = (self.matrix, self.names);
         let mut candidates = Cells::All;
         let mut filter = Parts::Same(true);
@@ -157,6 +160,12 @@ impl Chooser<'_> {
         let Some(empty) = matrix.empty() else {
             if let Some(last_failed) = &self.selection.last_failed {
                 candidates = self.among(last_failed.iter().map(String::as_str), candidates);
+            }
+            if matches!(candidates, Cells::All)
+                && let Some(cells) = matrix.thinned()
+            {
+                there = cells.len() as u64;
+                candidates = Cells::These(cells);
             }
             let needs_name = self.selection.shard.is_some()
                 || matches!(filter, Parts::ByName)
@@ -179,7 +188,7 @@ impl Chooser<'_> {
                 Cells::All => (0..matrix.cells()).for_each(offer),
                 Cells::These(cells) => cells.into_iter().for_each(&mut offer),
             }
-            return;
+            return there;
         };
 
         let name = &matrix.name;
@@ -197,6 +206,7 @@ impl Chooser<'_> {
                 plan.skip(self.scenario, None, empty, required);
             }
         }
+        there
     }
 
     /// Those of `cells` that have one of the names.

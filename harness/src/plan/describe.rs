@@ -59,6 +59,17 @@ pub fn describe(plan: &Plan, out: &mut impl fmt::Write) -> fmt::Result {
     }
     writeln!(out, ", {} filtered out", plan.filtered_out)?;
 
+    let varied = plan.matrices.iter().filter(|matrix| matrix.has_variants());
+    for (number, matrix) in varied.enumerate() {
+        if number == 0 {
+            writeln!(out, "\nvariants: {}", matrix.mode().name())?;
+        }
+        let narrowed: Vec<String> = matrix.narrowed_variants().into_iter().collect();
+        if !narrowed.is_empty() {
+            writeln!(out, "  {}: {}", matrix.name, narrowed.join(", "))?;
+        }
+    }
+
     let mut name = String::new();
     if !plan.jobs.is_empty() {
         writeln!(out, "\nwould run:")?;
@@ -68,8 +79,18 @@ pub fn describe(plan: &Plan, out: &mut impl fmt::Write) -> fmt::Result {
         let matrix = plan.matrix(*job);
         matrix.write_case_name(job.cell, &mut name);
         write!(out, "  {name}")?;
-        match matrix.known_failure(job.cell) {
-            Some(rule) => writeln!(out, " (known failure: {})", rule.because)?,
+        match matrix.known_failure_of_some(job.cell) {
+            Some((rule, true)) => writeln!(out, " (known failure: {})", rule.because)?,
+            Some((rule, false)) => {
+                let variants = rule.when.iter().filter(|(name, _)| name.contains('.'));
+                let variants: Vec<String> = variants.map(|(name, value)| format!("{name}={value}")).collect();
+                writeln!(
+                    out,
+                    " (known failure with {}: {})",
+                    variants.join(", "),
+                    rule.because
+                )?;
+            }
             None => writeln!(out)?,
         }
     }

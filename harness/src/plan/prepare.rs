@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::Plan;
 use super::names::ScenarioNames;
+use super::variants::{UnknownGiven, unknown};
 use crate::matrix::{Matrix, MatrixError};
 use crate::near_miss::{Hint, near_miss};
 use crate::param::Environment;
@@ -42,6 +43,9 @@ pub enum PlanProblem {
     /// A matrix cannot be expanded.
     #[error("{0}")]
     Matrix(MatrixError),
+    /// A `--variant` asks for what no kind has.
+    #[error("{0}")]
+    Given(UnknownGiven),
 }
 
 impl fmt::Display for PlanError {
@@ -95,6 +99,8 @@ pub fn prepare(
             Err(error) => problems.push(PlanProblem::Matrix(error)),
         }
     }
+    let unknown = unknown(scenarios, environment);
+    problems.extend(unknown.into_iter().map(PlanProblem::Given));
     if !problems.is_empty() {
         return Err(PlanError { problems });
     }
@@ -158,14 +164,15 @@ fn not_found(
             "no case is called `{filter}`: scenario `{base}` has no parameters to vary, its case is `{base}`"
         ));
     }
-    let axes = matrix.axes.iter().map(|axis| {
-        let labels: Vec<&str> = axis.values.iter().map(|value| &*value.label).take(20).collect();
-        let more = if labels.len() < axis.values.len() {
-            "|.."
-        } else {
-            ""
-        };
-        format!("{}={}{more}", axis.name, labels.join("|"))
+    let choices = |labels: Vec<&str>| {
+        let more = if labels.len() > 20 { "|.." } else { "" };
+        format!("{}{more}", labels[..labels.len().min(20)].join("|"))
+    };
+    let axes = matrix.axes.iter().enumerate().flat_map(|(index, axis)| {
+        let labels = axis.values.iter().map(|value| &*value.label).collect();
+        let variants = matrix.expanded_axes(index).into_iter();
+        let axis = format!("{}={}", axis.name, choices(labels));
+        std::iter::once(axis).chain(variants.map(|(name, values)| format!("{name}={}", choices(values))))
     });
     let axes: Vec<String> = axes.collect();
     Some(format!(

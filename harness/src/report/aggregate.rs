@@ -216,7 +216,11 @@ impl Aggregate {
         } else {
             String::new()
         };
-        let plain = passed && axes.is_none() && finished.output.is_empty() && finished.artifacts.is_none();
+        let plain = passed
+            && axes.is_none()
+            && finished.output.is_empty()
+            && finished.artifacts.is_none()
+            && finished.variants.is_empty();
         CaseReport {
             name: finished.case.as_str().into(),
             place,
@@ -236,6 +240,8 @@ impl Aggregate {
                     output_bytes: finished.output_bytes.max(finished.output.len() as u64),
                     artifacts: finished.artifacts.clone(),
                     attachments: finished.attachments.clone(),
+                    variants: finished.variants.clone(),
+                    forbidden: finished.forbidden.clone(),
                 })
             }),
         }

@@ -6,6 +6,7 @@ use crate::event::{Attempt, CaseFinished, short_name};
 use crate::outcome::{Class, Outcome, Problem};
 use crate::report::totals::Status;
 use crate::seed::Seed;
+use crate::variant::{self, Assigned, Forbidden};
 
 /// What is said about a case that was planned and has no verdict.
 pub const NO_VERDICT: &str = "the run ended before this case had a verdict";
@@ -38,6 +39,8 @@ pub(super) struct Detail {
     pub(super) output_bytes: u64,
     pub(super) artifacts: Option<String>,
     pub(super) attachments: Vec<String>,
+    pub(super) variants: Vec<Assigned>,
+    pub(super) forbidden: Vec<Forbidden>,
 }
 
 /// What the cases of a scenario share.
@@ -213,6 +216,24 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The variants of its parameters.
+    pub fn variants(&self) -> &'a [Assigned] {
+        self.report.detail.as_ref().map_or(&[], |detail| &detail.variants)
+    }
+
+    /// The variants that its scenario forbids.
+    pub fn forbidden(&self) -> &'a [Forbidden] {
+        self.report
+            .detail
+            .as_ref()
+            .map_or(&[], |detail| &detail.forbidden)
+    }
+
+    /// Both on one line; empty where there are none.
+    pub(super) fn variants_line(&self) -> String {
+        variant::line(self.variants(), self.forbidden())
+    }
+
     /// The attempts before the last, oldest first.
     pub fn earlier(&self) -> &'a [Attempt] {
         self.report.detail.as_ref().map_or(&[], |detail| &detail.earlier)
@@ -269,6 +290,8 @@ impl<'a> Case<'a> {
             seed: self.seed(),
             root_seed: self.root_seed(),
             axes: self.axes().into_iter().map(own).collect(),
+            variants: self.variants().to_vec(),
+            forbidden: self.forbidden().to_vec(),
             tags: self.tags().to_vec(),
             started_unix_ms: self.started_unix_ms(),
             duration_us: self.duration_us(),

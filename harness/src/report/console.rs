@@ -15,6 +15,7 @@ use crate::outcome::Outcome;
 use crate::report::suite::Suite;
 use crate::report::totals::{Status, Totals};
 use crate::seed::Seed;
+use crate::variant;
 
 /// libtest's `--format`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -289,6 +290,10 @@ pub(super) fn explanation(case: &CaseFinished) -> String {
             &mut text,
             format_args!("attempt {}: {class}: {}\n", at + 1, problem.message),
         );
+    }
+    if !case.variants.is_empty() {
+        let variants = variant::line(&case.variants, &case.forbidden);
+        line(&mut text, format_args!("variants: {variants}\n"));
     }
     line(
         &mut text,

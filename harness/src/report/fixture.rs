@@ -57,6 +57,8 @@ pub(crate) fn case(name: &str, outcome: Outcome) -> CaseFinished {
         axes: axes
             .map(|(axis, label)| (axis.to_owned().into(), label.into()))
             .collect(),
+        variants: Vec::new(),
+        forbidden: Vec::new(),
         tags: vec!["slow".into()],
         started_unix_ms: START_MS + 1000,
         duration_us: 1_234_567,

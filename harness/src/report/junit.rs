@@ -200,6 +200,7 @@ fn system_out(case: &Case<'_>) -> String {
             }
         }
     };
+    line("variants", &case.variants_line());
     if !case.tags().is_empty() {
         line("tags", &case.tags().join(", "));
     }

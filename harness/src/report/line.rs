@@ -4,6 +4,7 @@
 use crate::event::{CaseFinished, Event, Planned, RunStarted};
 use crate::outcome::Outcome;
 use crate::report::json_bytes::{escaped, push_array, push_number, push_string, put};
+use crate::variant::Source;
 
 /// Appends the event as JSON.
 ///
@@ -28,6 +29,17 @@ fn is_plain(case: &CaseFinished) -> bool {
         && case.artifacts.is_none()
         && case.attachments.is_empty()
         && case.reproduce.is_empty()
+        && case.forbidden.is_empty()
+}
+
+fn source(source: Source) -> &'static str {
+    match source {
+        Source::CommandLine => "command_line",
+        Source::Pinned => "pinned",
+        Source::Default => "default",
+        Source::Random => "random",
+        Source::Expanded => "expanded",
+    }
 }
 
 fn push_plain(line: &mut Vec<u8>, case: &CaseFinished) {
@@ -54,6 +66,17 @@ fn push_plain(line: &mut Vec<u8>, case: &CaseFinished) {
         put(line, ",\"axes\":");
         push_array(line, &case.axes, |line, (axis, label)| {
             put(line, &format!("[\"{}\",\"{}\"]", escaped(axis), escaped(label)));
+        });
+    }
+    if !case.variants.is_empty() {
+        put(line, ",\"variants\":");
+        push_array(line, &case.variants, |line, variant| {
+            let (name, value) = (escaped(&variant.name), escaped(&variant.value));
+            let source = source(variant.source);
+            put(
+                line,
+                &format!("{{\"name\":\"{name}\",\"value\":\"{value}\",\"source\":\"{source}\"}}"),
+            );
         });
     }
     if !case.tags.is_empty() {
@@ -123,6 +146,7 @@ mod tests {
     use crate::event::RunFinished;
     use crate::report::fixture;
     use crate::seed::Seed;
+    use crate::variant::Assigned;
 
     const TEXTS: [&str; 14] = [
         "",
@@ -167,6 +191,20 @@ mod tests {
                     .map(|other| (some(other).into(), some(other + 1).into()))
                     .collect();
                 case.tags = (0..list).map(|other| some(other).into()).collect();
+                let sources = [
+                    Source::CommandLine,
+                    Source::Pinned,
+                    Source::Default,
+                    Source::Random,
+                    Source::Expanded,
+                ];
+                case.variants = (0..list)
+                    .map(|other| Assigned {
+                        name: some(other).into(),
+                        value: some(other + 1).into(),
+                        source: sources[(at + other) % sources.len()],
+                    })
+                    .collect();
                 same(&Event::CaseFinished(Box::new(case.clone())));
             }
         }

@@ -44,4 +44,4 @@ pub use reporter::{Finished, Progress, Reporter};
 pub use totals::{Status, Totals};
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

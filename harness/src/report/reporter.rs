@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::event::{CaseFinished, Event, RunFinished};
+use crate::outcome::Class;
 use crate::report::case::Case;
 use crate::report::errors::{Errors, ReportError};
 use crate::report::log::EventLog;
@@ -182,6 +183,21 @@ impl Reporter {
     /// The cases that had a bad verdict so far.
     pub(crate) fn bad(&self) -> &BTreeSet<String> {
         &self.bad
+    }
+
+    /// The cases whose verdict is bad and no interruption, as reports tell them, by name.
+    pub(crate) fn bad_cases(&self) -> Vec<CaseFinished> {
+        let cases = self.suite[0].cases.cases();
+        let bad = cases.filter(|case| {
+            let outcome = case.outcome();
+            let is_interrupted = outcome
+                .problem()
+                .is_some_and(|problem| problem.class == Class::Interrupted);
+            outcome.is_bad() && !is_interrupted
+        });
+        let mut bad: Vec<CaseFinished> = bad.map(|case| case.to_finished()).collect();
+        bad.sort_by(|a, b| a.case.cmp(&b.case));
+        bad
     }
 
     /// The cases that have a verdict so far.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::console::{complain, console, read_by_somebody};
-use super::{Stop, Suite, exit_of};
+use super::explain::Explainer;
+use super::{Stop, Suite, exit_of, print};
 use crate::artifacts;
 use crate::cli::{self, Format, Settings};
 use crate::descriptors;
@@ -135,6 +136,8 @@ impl Run<'_> {
             show_output: settings.show_output,
             show_logs: settings.show_logs,
             reproduce: layout::reproduce_prefix(suite, &self.program, settings.profile.as_deref()),
+            reproduce_programs: layout::reproduce_programs(&settings.bins),
+            mode: settings.variants.mode,
             launcher: Launcher {
                 config: config.encode(),
                 run_id,
@@ -161,6 +164,11 @@ impl Run<'_> {
             settings.nextest.is_some(),
             alone || settings.test_threads.is_some(),
         );
+        let explainer = self.explainer(&rules);
+        let (explanation, format) = (layout.explanation(), settings.format);
+        if explanation.exists() {
+            std::fs::remove_file(&explanation).map_err(Stop::unusable)?;
+        }
         let work = self.work(rules);
         let reporting = std::thread::Builder::new()
             .name("reporter".to_owned())
@@ -186,6 +194,10 @@ impl Run<'_> {
             history_file::enter(&layout.folder, &entry.lines).is_ok()
         };
         let signal = interrupt.signal();
+        let bad = explainer
+            .as_ref()
+            .map(|_| reporter.bad_cases())
+            .unwrap_or_default();
         let mut finished = reporter.finish(RunFinished {
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             concurrency_max: end.running_max,
@@ -193,12 +205,18 @@ impl Run<'_> {
             history_entered,
         });
         end.join();
+        let explained = explainer
+            .map(|explainer| explainer.explain(&bad))
+            .unwrap_or_default();
         // The destructor does not get rid of what a case made read-only.
         let _gone = artifacts::remove_all(temporary.path());
         drop(temporary);
         reaper.dismiss();
         if let Some(backlog) = backlog {
             read_by_somebody(&backlog, &mut finished, Some(&interrupt));
+        }
+        if !explained.is_empty() {
+            tell(&explained.join("\n"), format, &explanation);
         }
         if let Some(signal) = interrupt.signal() {
             interrupt::die_of(signal);
@@ -293,6 +311,21 @@ impl Run<'_> {
         Ok((opening, backlog))
     }
 
+    /// Under nextest, each case has a process of its own, which is not the place for more runs.
+    fn explainer(&self, rules: &Rules) -> Option<Explainer> {
+        let is_asked = self.settings.explain && self.settings.nextest.is_none();
+        is_asked.then(|| Explainer {
+            settings: self.settings.clone(),
+            environment: self.environment.clone(),
+            suite_crate: self.suite.name,
+            scenarios: self.registered.iter().map(|(_, scenario)| *scenario).collect(),
+            hidden_variables: rules.launcher.hidden_variables.clone(),
+            run_id: rules.launcher.run_id.clone(),
+            folder: rules.launcher.folder.join("explain"),
+            interrupt: Arc::clone(&rules.interrupt),
+        })
+    }
+
     fn controller(&self, alone: bool, slots_max: u32) -> Controller {
         match self.settings.test_threads {
             _ if alone => Controller::fixed(1),
@@ -365,6 +398,17 @@ impl Run<'_> {
             bad_max: self.settings.max_fail.map(std::num::NonZeroUsize::get),
             serial_locks: locks,
         }
+    }
+}
+
+/// Tells what `--explain` found: on the console, beside JSON on stderr, and in a file.
+fn tell(text: &str, format: Format, file: &std::path::Path) {
+    match format {
+        Format::Json => complain(text),
+        Format::Pretty | Format::Terse => print(&format!("{text}\n\n")),
+    }
+    if let Err(error) = std::fs::write(file, format!("{text}\n")) {
+        complain(&format!("cannot write {}: {error}", file.display()));
     }
 }
 

@@ -24,6 +24,7 @@ use crate::process_tree;
 use crate::reaper::Reaper;
 use crate::registry::{Flavor, Scenario};
 use crate::seed::Seed;
+use crate::variant;
 use crate::worker::trace_to_stderr;
 
 /// How long each thing may take to end.
@@ -67,8 +68,14 @@ pub(super) fn serve(
 
     let runtime = new_runtime(Flavor::CurrentThread, false).map_err(Stop::unusable)?;
     let name = matrix.case_name(0);
+    let seed = seed.derive(&name);
+    let variants = matrix.assignment(0, seed);
+    if !variants.is_empty() {
+        println!("variants: {}", variant::line(&variants.list(), &[]));
+    }
     let case = Case::new(Facts {
-        seed: seed.derive(&name),
+        seed,
+        variants,
         name,
         attempt: 0,
         folder: temporary.path().join("1"),

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{FnArg, ReturnType, Type};
 
 use super::options::StartOrder;
-use super::{Kind, Role};
+use super::{Kind, Role, variants};
 use crate::parse::label::{of_ident, of_tokens};
 use crate::spans::respan;
 
@@ -45,6 +45,7 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
             quote!(cluster: #cluster, serve: #private::Serve::of::<#service>(),)
         }
     };
+    let variants = variants::expand(&options.variants, private);
     let (descriptor, field, wrapper) = match role {
         Role::Server => (quote!(ServerKind), quote!(start), quote!(StartFn)),
         Role::Client => (quote!(ClientKind), quote!(connect), quote!(ConnectFn)),
@@ -81,6 +82,7 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
                 provides: &[#(#provides),*],
                 program: #program,
                 #of_servers
+                variants: #variants,
                 #field: #function,
             }
         }

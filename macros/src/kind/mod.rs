@@ -6,6 +6,7 @@
 mod expand;
 mod options;
 mod validate;
+mod variants;
 
 use proc_macro2::{Span, TokenStream};
 use syn::parse::{ParseStream, Parser};

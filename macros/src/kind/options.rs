@@ -3,6 +3,7 @@
 use proc_macro2::Span;
 use syn::LitStr;
 
+use super::variants::{self, Variant};
 use crate::parse::argument::Value;
 use crate::parse::label;
 use crate::parse::table::Entry;
@@ -13,6 +14,7 @@ pub(super) struct Options {
     pub(super) name: Option<LitStr>,
     pub(super) provides: Vec<LitStr>,
     pub(super) program: Option<LitStr>,
+    pub(super) variants: Vec<Variant>,
     /// How the nodes of a cluster start, and where that was said.
     pub(super) cluster: Option<(Span, StartOrder)>,
 }
@@ -68,6 +70,15 @@ pub(super) const TABLE: &[Entry<Options>] = &[
                 },
             };
             options.cluster = Some((argument.name.span(), order));
+            Ok(())
+        },
+    },
+    Entry {
+        name: "variants",
+        usage: variants::USAGE,
+        repeats: false,
+        read: |options, argument| {
+            options.variants = variants::read(argument)?;
             Ok(())
         },
     },

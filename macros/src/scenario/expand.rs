@@ -255,6 +255,17 @@ fn options(options: &Options, private: &TokenStream) -> TokenStream {
         let rules = rules(&options.known_failure, private);
         fields.push(quote!(known_failure: #rules));
     }
+    if !options.pin.is_empty() {
+        let pins = options.pin.iter().map(|(name, value)| {
+            let (name, value) = (name.text(), &value.text);
+            quote!((#name, #value))
+        });
+        fields.push(quote!(pin: &[#(#pins),*]));
+    }
+    if !options.forbid.is_empty() {
+        let rules = rules(&options.forbid, private);
+        fields.push(quote!(forbid: #rules));
+    }
     match fields.is_empty() {
         true => quote!(#private::Options::DEFAULT),
         false => quote!(#private::Options { #(#fields,)* ..#private::Options::DEFAULT }),
@@ -263,8 +274,8 @@ fn options(options: &Options, private: &TokenStream) -> TokenStream {
 
 fn rules(rules: &[Rule], private: &TokenStream) -> TokenStream {
     let rules = rules.iter().map(|rule| {
-        let when = rule.when.iter().map(|(parameter, label)| {
-            let parameter = of_ident(parameter);
+        let when = rule.when.iter().map(|(name, label)| {
+            let parameter = name.text();
             let label = &label.text;
             quote!((#parameter, #label))
         });

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::LitStr;
 
 use crate::diagnostics::Errors;
@@ -32,6 +32,8 @@ pub(super) struct Options {
     pub(super) requires: Vec<Requirement>,
     pub(super) exclude: Vec<Rule>,
     pub(super) known_failure: Vec<Rule>,
+    pub(super) pin: Vec<(Name, Label)>,
+    pub(super) forbid: Vec<Rule>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,13 +55,34 @@ pub(super) struct Requirement {
     pub(super) capability: LitStr,
 }
 
-/// `exclude(param = "label", .., because = "..")`, `known_failure(..)`
+/// `exclude(param = "label", param.axis = "value", .., because = "..")`, `known_failure(..)`, `forbid(..)`
 pub(super) struct Rule {
     pub(super) span: Span,
-    pub(super) when: Vec<(Ident, Label)>,
+    pub(super) when: Vec<(Name, Label)>,
     pub(super) because: LitStr,
 }
 
+/// `name` or `param.axis`.
+#[derive(PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) first: Ident,
+    /// What follows a dot.
+    pub(super) axis: Option<Ident>,
+}
+
+impl Name {
+    /// As the harness reads it.
+    pub(super) fn text(&self) -> String {
+        let first = label::of_ident(&self.first);
+        match &self.axis {
+            Some(axis) => format!("{first}.{}", label::of_ident(axis)),
+            None => first,
+        }
+    }
+}
+
+const PIN: &str = r#"pin(axis = "value", param.axis = "value")"#;
+const FORBID: &str = r#"forbid(param.axis = "value", because = "..")"#;
 const EXCLUDE: &str = r#"exclude(param = "label", because = "..")"#;
 
 /// Every option there is.
@@ -216,6 +239,35 @@ pub(super) const TABLE: &[Entry<Options>] = &[
             Ok(())
         },
     },
+    Entry {
+        name: "pin",
+        usage: PIN,
+        repeats: true,
+        read: |options, argument| {
+            for (name, value) in pins(argument)? {
+                if options.pin.iter().any(|(other, _)| *other == name) {
+                    let message = format!("`{}` is pinned twice", name.text());
+                    return Err(syn::Error::new(name.first.span(), message));
+                }
+                options.pin.push((name, value));
+            }
+            Ok(())
+        },
+    },
+    Entry {
+        name: "forbid",
+        usage: FORBID,
+        repeats: true,
+        read: |options, argument| {
+            let rule = rule(argument)?;
+            if rule.when.is_empty() {
+                let message = format!("`forbid` names at least one variant: `{FORBID}`");
+                return Err(syn::Error::new(rule.span, message));
+            }
+            options.forbid.push(rule);
+            Ok(())
+        },
+    },
 ];
 
 /// `30s`, `1m 30s`: as `--timeout` reads it.
@@ -243,14 +295,39 @@ fn one_of<T: Copy>(argument: &Argument, choices: &[(&'static str, T)]) -> syn::R
 
 /// The `name = value` pairs in an option's parentheses.
 fn pairs(argument: &Argument, errors: &mut Errors) -> syn::Result<Vec<(Ident, TokenStream)>> {
+    let mut plain = Vec::new();
+    for (name, value) in dotted_pairs(argument, errors)? {
+        match name.axis {
+            None => plain.push((name.first, value)),
+            Some(axis) => errors.at(axis.span(), format_args!("`{}` takes no variants", argument.name)),
+        }
+    }
+    Ok(plain)
+}
+
+/// The pairs `name = value` and `param.axis = value` in an option's parentheses.
+fn dotted_pairs(argument: &Argument, errors: &mut Errors) -> syn::Result<Vec<(Name, TokenStream)>> {
     let list = argument.list()?.stream();
     let mut pairs = Vec::new();
     for piece in pieces(list, errors) {
+        let (param, piece) = before_dot(piece);
         let Some(pair) = errors.note(Argument::parse(piece)) else {
             continue;
         };
         match pair.value {
-            Value::Equals(value) => pairs.push((pair.name, value)),
+            Value::Equals(value) => {
+                let name = match param {
+                    Some(first) => Name {
+                        first,
+                        axis: Some(pair.name),
+                    },
+                    None => Name {
+                        first: pair.name,
+                        axis: None,
+                    },
+                };
+                pairs.push((name, value));
+            }
             _ => errors.at(
                 pair.name.span(),
                 format_args!("expected `{} = ..`, as in `{}`", pair.name, argument.usage),
@@ -258,6 +335,31 @@ fn pairs(argument: &Argument, errors: &mut Errors) -> syn::Result<Vec<(Ident, To
         }
     }
     Ok(pairs)
+}
+
+/// `param` of `param.rest`, and the rest.
+fn before_dot(piece: TokenStream) -> (Option<Ident>, TokenStream) {
+    let mut tokens = piece.clone().into_iter();
+    match (tokens.next(), tokens.next()) {
+        (Some(TokenTree::Ident(param)), Some(TokenTree::Punct(dot))) if dot.as_char() == '.' => {
+            (Some(param), tokens.collect())
+        }
+        _ => (None, piece),
+    }
+}
+
+fn pins(argument: &Argument) -> syn::Result<Vec<(Name, Label)>> {
+    let mut errors = Errors::default();
+    let mut all = Vec::new();
+    for (name, value) in dotted_pairs(argument, &mut errors)? {
+        if let Some(value) = errors.note(label::parse(value)) {
+            all.push((name, value));
+        }
+    }
+    if all.is_empty() && errors.is_empty() {
+        errors.push(argument.empty());
+    }
+    errors.into_result(all)
 }
 
 fn requirements(argument: &Argument) -> syn::Result<Vec<Requirement>> {
@@ -281,9 +383,10 @@ fn requirements(argument: &Argument) -> syn::Result<Vec<Requirement>> {
 fn rule(argument: &Argument) -> syn::Result<Rule> {
     let mut errors = Errors::default();
     let mut because = None;
-    let mut when: Vec<(Ident, Label)> = Vec::new();
-    for (name, value) in pairs(argument, &mut errors)? {
-        if name == "because" {
+    let mut when: Vec<(Name, Label)> = Vec::new();
+    for (name, value) in dotted_pairs(argument, &mut errors)? {
+        if name.axis.is_none() && name.first == "because" {
+            let name = name.first;
             if because.is_some() {
                 errors.at(name.span(), "`because` stands here twice");
             }
@@ -291,8 +394,11 @@ fn rule(argument: &Argument) -> syn::Result<Rule> {
                 errors.note(require_text(&text, &name));
                 because = Some(text);
             }
-        } else if when.iter().any(|(other, _)| *other == name) {
-            errors.at(name.span(), format_args!("`{name}` stands here twice"));
+        } else if argument.name != "forbid" && when.iter().any(|(other, _)| *other == name) {
+            errors.at(
+                name.first.span(),
+                format_args!("`{}` stands here twice", name.text()),
+            );
         } else if let Some(label) = errors.note(label::parse(value)) {
             when.push((name, label));
         }

@@ -6,7 +6,7 @@ use proc_macro2::Ident;
 use syn::{FnArg, PatType};
 
 use super::Scenario;
-use super::options::{Flavor, Options, Rule};
+use super::options::{Flavor, Name, Options, Rule};
 use super::parameters::Parameter;
 use crate::diagnostics::{Errors, unknown};
 use crate::parse::label::{Label, of_ident};
@@ -71,6 +71,12 @@ pub(super) fn validate(scenario: &Scenario, errors: &mut Errors) {
     }
     rules("exclude", &options.exclude, parameters, errors);
     rules("known_failure", &options.known_failure, parameters, errors);
+    for (name, _) in &options.pin {
+        variant("pin", name, parameters, errors);
+    }
+    for (name, _) in options.forbid.iter().flat_map(|rule| &rule.when) {
+        variant("forbid", name, parameters, errors);
+    }
 }
 
 fn combinations(options: &Options, is_sync: bool, errors: &mut Errors) {
@@ -158,11 +164,30 @@ fn on(position: usize, parameters: &[Parameter], errors: &mut Errors) {
 
 fn rules(option: &str, rules: &[Rule], parameters: &[Parameter], errors: &mut Errors) {
     for (name, label) in rules.iter().flat_map(|rule| &rule.when) {
+        if name.axis.is_some() {
+            variant(option, name, parameters, errors);
+            continue;
+        }
+        let name = &name.first;
         let values = named(option, name, parameters, errors).and_then(|found| found.values.as_ref());
         if let Some(values) = values {
             let labels: Vec<&str> = values.it.iter().map(|value| &*value.label.text).collect();
             is_value(label, &labels, errors);
         }
+    }
+}
+
+/// That a variant can be one of its parameter, if it names that.
+fn variant(option: &str, name: &Name, parameters: &[Parameter], errors: &mut Errors) {
+    if name.axis.is_none() {
+        return;
+    }
+    let name = &name.first;
+    if named(option, name, parameters, errors).is_some_and(|found| found.values.is_some()) {
+        errors.at(
+            name.span(),
+            format_args!("`{name}` is a plain value: only kinds have variants"),
+        );
     }
 }
 

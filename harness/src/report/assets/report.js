@@ -139,7 +139,7 @@ function body(item) {
   if ((detail.attachments || []).length || detail.artifacts)
     parts.push(el("div", { class: "label" }, "kept"), el("div", {}, (detail.attachments || []).map(([text, href]) => el("div", {}, el("a", { href }, text))),
       detail.artifacts ? el("div", {}, el("a", { href: detail.artifacts[1] }, detail.artifacts[0])) : null));
-  const facts = [["seed", detail.seed], ["root seed", detail.root], ["runs", detail.runs], ["axes", detail.axes], ["tags", item.scenario.tags.join(", ")],
+  const facts = [["seed", detail.seed], ["root seed", detail.root], ["runs", detail.runs], ["axes", detail.axes], ["variants", detail.variants], ["tags", item.scenario.tags.join(", ")],
     ["at", item.scenario.file ? item.scenario.file + ":" + item.scenario.line : ""]].filter((fact) => fact[1]);
   parts.push(el("div", { class: "facts" }, facts.map(([name, value]) => el("span", {}, name + " ", el("b", {}, String(value))))));
   return el("div", { class: "body" }, parts);

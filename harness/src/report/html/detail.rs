@@ -30,6 +30,8 @@ pub(super) struct Detail {
     #[serde(skip_serializing_if = "String::is_empty")]
     axes: String,
     #[serde(skip_serializing_if = "String::is_empty")]
+    variants: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     reproduce: String,
     /// Text and link.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +73,7 @@ pub(super) fn detail(case: &Case<'_>, folder: &Path, axes_in_name: bool, with_ou
             .map(|(axis, label)| format!("{axis}={label}"))
             .collect::<Vec<_>>()
             .join(", "),
+        variants: case.variants_line(),
         reproduce: case.reproduce().into_owned(),
         ..Detail::default()
     };
