@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::ahead::Ahead;
 use crate::capture::Capture;
+use crate::event::SubCase;
 use crate::interrupt::{Interrupt, Urgency};
 use crate::launcher::Launcher;
 use crate::outcome::{Class, Outcome, Problem};
@@ -66,6 +67,8 @@ pub(crate) struct Attempted {
     pub(crate) files: bool,
     /// How long it took by its worker's clock, where it told.
     pub(crate) took_us: Option<u64>,
+    /// Its parts with a verdict of their own, as far as it told.
+    pub(crate) sub_cases: Vec<SubCase>,
 }
 
 impl Attempted {
@@ -74,6 +77,7 @@ impl Attempted {
             outcome: Outcome::Errored(problem),
             files: false,
             took_us: None,
+            sub_cases: Vec::new(),
         }
     }
 }
@@ -136,6 +140,7 @@ pub(crate) fn run(
                 outcome: watch.judge(done.outcome),
                 files: done.files || !stays,
                 took_us: in_time.then_some(done.took_us),
+                sub_cases: done.sub_cases,
             };
             if stays {
                 *held = Some(worker);
@@ -154,6 +159,7 @@ pub(crate) fn run(
                 outcome: watch.judge_lost(&why, status),
                 files: true,
                 took_us: None,
+                sub_cases: Vec::new(),
             }
         }
     }

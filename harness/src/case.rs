@@ -1,5 +1,6 @@
 //! The case a scenario's code runs in: its name, seed, folder and the things to undo afterwards.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -13,9 +14,11 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::Notify;
 
 use crate::error::Error;
-use crate::outcome::Problem;
+use crate::event::SubCase;
+use crate::outcome::{Class, Outcome, Problem};
 use crate::param::Environment;
 use crate::seed::Seed;
+use crate::sub_case::{OpenSubCase, SubCaseError, SubCases};
 use crate::variant::{Assignment, Variants};
 
 /// A handle on the running case; clones share it. It is also a parameter: `case: Case`.
@@ -61,6 +64,27 @@ struct State {
     broken: Option<Problem>,
     /// How often each name was asked for.
     names: BTreeMap<String, u64>,
+    /// Undone before `closers`.
+    first_closers: Vec<Closer>,
+    failures: Vec<Problem>,
+    /// How many more failures there were.
+    failures_more: u64,
+    sub_cases: SubCases,
+    /// One of each type.
+    shared: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+/// So many failures of a case are told.
+const FAILURES_MAX: usize = 20;
+
+/// What a case came to beside its code, for the executor.
+pub(crate) struct CaseEnd {
+    /// Why it was broken off.
+    pub(crate) broken: Option<Problem>,
+    /// What fails it whatever its code returned.
+    pub(crate) failures: Vec<Problem>,
+    /// Its parts.
+    pub(crate) sub_cases: Vec<SubCase>,
 }
 
 /// What the executor tells a case about itself.
@@ -88,6 +112,19 @@ pub struct Closer {
     pub what: String,
     /// How.
     pub close: Box<dyn FnOnce() -> CloseFuture + Send>,
+}
+
+impl Closer {
+    fn new<F, Fut>(what: impl Into<String>, close: F) -> Self
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        Self {
+            what: what.into(),
+            close: Box::new(|| Box::pin(close())),
+        }
+    }
 }
 
 /// See [`Closer::close`].
@@ -186,11 +223,79 @@ impl Case {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let close: Box<dyn FnOnce() -> CloseFuture + Send> = Box::new(|| Box::pin(close()));
-        self.state().closers.push(Closer {
-            what: what.into(),
-            close,
-        });
+        let closer = Closer::new(what, close);
+        self.state().closers.push(closer);
+    }
+
+    /// As [`Case::defer`], and undone before everything that was or will be deferred there: for what uses it.
+    pub fn defer_first<F, Fut>(&self, what: impl Into<String>, close: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let closer = Closer::new(what, close);
+        self.state().first_closers.push(closer);
+    }
+
+    /// The case's one value of this type, made by `make` when it is asked for the first time. `make` must not ask
+    /// the case for anything.
+    pub fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut state = self.state();
+        let known = state
+            .shared
+            .iter()
+            .find_map(|one| Arc::clone(one).downcast().ok());
+        known.unwrap_or_else(|| {
+            let made = Arc::new(make());
+            state.shared.push(made.clone());
+            made
+        })
+    }
+
+    /// Fails the case, whatever its code returns, and lets it go on: for what goes wrong beside that code and is
+    /// a broken property, such as a panic of a task.
+    pub fn fail(&self, problem: Problem) {
+        let mut state = self.state();
+        if state.failures.len() < FAILURES_MAX {
+            state.failures.push(problem.bounded());
+        } else {
+            state.failures_more += 1;
+        }
+    }
+
+    /// Opens a part of the case with a verdict of its own in every report. The case fails if one of its parts
+    /// does.
+    ///
+    /// ```no_run
+    /// # use robust_test_harness::{case::Case, error::Result};
+    /// # fn import(_: &str) -> Result { Ok(()) }
+    /// # fn scenario(case: Case) -> Result {
+    /// for file in ["a.json", "b.json"] {
+    ///     case.sub_case(file)?.end(import(file));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the case has one of that name, or has [`sub_case::MAX`](crate::sub_case::MAX) of them.
+    pub fn sub_case(&self, name: impl Into<String>) -> Result<OpenSubCase, SubCaseError> {
+        let name = name.into();
+        let number = self.state().sub_cases.enter(&name)?;
+        Ok(OpenSubCase::new(self.clone(), number, name))
+    }
+
+    /// Opens `count` parts, `base-1`, `base-2`, .. or, where the case has such parts, those that follow.
+    ///
+    /// # Errors
+    /// As [`Case::sub_case`].
+    pub fn sub_cases(&self, base: &str, count: usize) -> Result<Vec<OpenSubCase>, SubCaseError> {
+        let names = self.state().sub_cases.next_names(base, count)?;
+        names.into_iter().map(|name| self.sub_case(name)).collect()
+    }
+
+    /// For [`OpenSubCase`]: its verdict.
+    pub(crate) fn end_sub_case(&self, number: usize, outcome: Outcome, duration_us: u64) {
+        self.state().sub_cases.end(number, outcome, duration_us);
     }
 
     /// Ends the case as errored: its code ends at its next `await`, and is torn down. For what goes wrong beside
@@ -200,7 +305,22 @@ impl Case {
         self.0.breaking.notify_waiters();
     }
 
-    /// For the executor: why it was broken off, if it was.
+    /// For the executor, after teardown: what is to be judged beside what the code returned.
+    pub(crate) fn take_end(&self) -> CaseEnd {
+        let mut state = self.state();
+        let mut failures = std::mem::take(&mut state.failures);
+        if state.failures_more > 0 {
+            let text = format!("{} more failures beside the body", state.failures_more);
+            failures.push(Problem::new(Class::Panic, text));
+        }
+        CaseEnd {
+            broken: state.broken.clone(),
+            failures,
+            sub_cases: std::mem::take(&mut state.sub_cases).into_all(),
+        }
+    }
+
+    /// Why it was broken off, if it was.
     pub fn broken_off(&self) -> Option<Problem> {
         self.state().broken.clone()
     }
@@ -226,9 +346,10 @@ impl Case {
         .await
     }
 
-    /// For the executor: the last thing deferred and not yet undone.
+    /// For the executor: what is to be undone next: the last thing deferred and not yet undone.
     pub fn pop_closer(&self) -> Option<Closer> {
-        self.state().closers.pop()
+        let mut state = self.state();
+        state.first_closers.pop().or_else(|| state.closers.pop())
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -71,6 +71,7 @@ impl Slot {
             }
             let attempted = self.attempt(rules, case, &order, ahead, &mut usable);
             event.outcome = apply_known_failure(attempted.outcome, known);
+            event.sub_cases = attempted.sub_cases;
             took_us = attempted.took_us.filter(|_| attempt == 0);
             let last = attempt == retries
                 || !event.outcome.is_bad()
@@ -120,6 +121,7 @@ impl Slot {
                 outcome: attempted.outcome,
                 files: true,
                 took_us: None,
+                sub_cases: attempted.sub_cases,
             };
         }
         let around = Surroundings {

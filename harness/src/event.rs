@@ -124,6 +124,21 @@ pub struct CaseFinished {
     /// The command that runs this case again; empty for cases that did not run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reproduce: String,
+    /// The parts of the last attempt that have a verdict of their own, in the order they began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sub_cases: Vec<SubCase>,
+}
+
+/// A part of a case with a verdict of its own, such as one client of many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubCase {
+    /// Unique in its case.
+    pub name: String,
+    /// The verdict.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// In microseconds.
+    pub duration_us: u64,
 }
 
 /// An attempt that did not pass and was retried.

@@ -21,6 +21,7 @@ use crate::param::{Begin, Body, BodyError, BodyResult, Build};
 use crate::process_tree;
 use crate::protocol::{Done, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
+use crate::sub_case;
 use crate::temporary::Temporary;
 use crate::variant;
 use crate::verdict::{BodyEnd, Findings};
@@ -123,12 +124,14 @@ impl Executor {
             dirty.get_or_insert_with(|| "the case was cancelled".to_owned());
         }
         crate::flush::flush_output();
+        let sub_cases = sub_case::bounded(findings.sub_cases.clone());
         Done {
             number: order.number,
             outcome: findings.outcome().bounded(),
             dirty,
             files,
             took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            sub_cases,
         }
     }
 
@@ -247,7 +250,10 @@ impl Executor {
         });
         if let Some(case) = &case {
             self.tear_down(case, findings);
-            findings.broken_off = case.broken_off();
+            let end = case.take_end();
+            findings.broken_off = end.broken;
+            findings.failures = end.failures;
+            findings.sub_cases = end.sub_cases;
         }
         if !matches!(
             findings.body,

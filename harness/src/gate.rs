@@ -93,6 +93,7 @@ mod tests {
             dirty: None,
             files,
             took_us: 1,
+            sub_cases: Vec::new(),
         };
         assert!(gate.begin(&order(1, false)));
         gate.ended(&done(false));

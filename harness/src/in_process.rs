@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::drive::Cancel;
+use crate::event::SubCase;
 use crate::executor::Executor;
 use crate::interrupt::{Interrupt, Urgency};
 use crate::outcome::{Class, Outcome, Problem};
@@ -23,6 +24,7 @@ pub(crate) struct InProcess {
 pub(crate) struct Attempted {
     pub(crate) outcome: Outcome,
     pub(crate) usable: bool,
+    pub(crate) sub_cases: Vec<SubCase>,
 }
 
 impl InProcess {
@@ -64,6 +66,7 @@ impl InProcess {
         let lost = || Attempted {
             outcome: Outcome::Errored(Problem::new(Class::Harness, "the thread of the cases is gone")),
             usable: false,
+            sub_cases: Vec::new(),
         };
         if self.orders.send(*order).is_err() {
             return lost();
@@ -76,6 +79,7 @@ impl InProcess {
                     return Attempted {
                         outcome: done.outcome,
                         usable: true,
+                        sub_cases: done.sub_cases,
                     };
                 }
                 Err(RecvTimeoutError::Disconnected) => return lost(),
@@ -111,6 +115,7 @@ impl InProcess {
         Attempted {
             outcome: Outcome::Errored(problem),
             usable: ended.is_ok(),
+            sub_cases: ended.map(|done| done.sub_cases).unwrap_or_default(),
         }
     }
 }

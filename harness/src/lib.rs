@@ -8,6 +8,7 @@ compile_error!("robust-test supports Linux only: it needs pidfds, subreapers and
 
 // What authors' types are made of.
 pub mod case;
+pub mod caught;
 pub mod error;
 pub mod expansion;
 pub mod param;
@@ -15,6 +16,7 @@ pub mod processes;
 pub mod registry;
 pub mod seed;
 pub mod signal;
+pub mod sub_case;
 pub mod variant;
 pub mod wall_clock;
 

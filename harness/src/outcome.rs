@@ -124,11 +124,19 @@ const DETAILS_BYTES_MAX: usize = 64 << 10;
 impl Problem {
     /// The same, with the middle of texts left out that no report can show.
     #[must_use]
-    pub(crate) fn bounded(mut self) -> Self {
-        bound(&mut self.message, MESSAGE_BYTES_MAX, " [...] ");
+    pub(crate) fn bounded(self) -> Self {
+        self.bounded_to(DETAILS_BYTES_MAX)
+    }
+
+    fn bounded_to(mut self, details_bytes_max: usize) -> Self {
+        bound(
+            &mut self.message,
+            MESSAGE_BYTES_MAX.min(details_bytes_max),
+            " [...] ",
+        );
         bound(
             &mut self.details,
-            DETAILS_BYTES_MAX,
+            details_bytes_max,
             "\n[... too long; what was written is in the log ...]\n",
         );
         self
@@ -157,18 +165,44 @@ impl Outcome {
     /// The same, with the middle of texts left out that no report can show.
     #[must_use]
     pub(crate) fn bounded(self) -> Self {
+        self.bounded_to(DETAILS_BYTES_MAX)
+    }
+
+    /// [`Outcome::bounded`], with so many bytes for details, and no more for a message.
+    #[must_use]
+    pub(crate) fn bounded_to(self, details_bytes_max: usize) -> Self {
+        let bounded = |mut reason: String| {
+            bound(&mut reason, details_bytes_max, " [...] ");
+            reason
+        };
         match self {
-            Self::Failed(problem) => Self::Failed(problem.bounded()),
-            Self::Errored(problem) => Self::Errored(problem.bounded()),
+            Self::Passed => Self::Passed,
+            Self::Failed(problem) => Self::Failed(problem.bounded_to(details_bytes_max)),
+            Self::Errored(problem) => Self::Errored(problem.bounded_to(details_bytes_max)),
             Self::KnownFailure { because, problem } => Self::KnownFailure {
                 because,
-                problem: problem.bounded(),
+                problem: problem.bounded_to(details_bytes_max),
             },
-            Self::Skipped { mut reason } => {
-                bound(&mut reason, DETAILS_BYTES_MAX, " [...] ");
-                Self::Skipped { reason }
-            }
-            other => other,
+            Self::Skipped { reason } => Self::Skipped {
+                reason: bounded(reason),
+            },
+            Self::Unknown { reason } => Self::Unknown {
+                reason: bounded(reason),
+            },
+        }
+    }
+
+    /// How many bytes of text it has.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let problem = |problem: &Problem| problem.message.len() + problem.details.len();
+        match self {
+            Self::Passed => 0,
+            Self::Failed(one) | Self::Errored(one) => problem(one),
+            Self::KnownFailure {
+                because,
+                problem: one,
+            } => because.len() + problem(one),
+            Self::Skipped { reason } | Self::Unknown { reason } => reason.len(),
         }
     }
 

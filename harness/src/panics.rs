@@ -1,13 +1,14 @@
 //! Panics: whose they are, and their text, from the hook.
 //!
 //! A panic of the code the executor is calling belongs to the phase it is in. Any other one (of a thread, or
-//! of a task on the same thread) is *foreign* and fails the case whatever its body returns.
+//! of a task on the same thread) is *foreign* and fails the case whatever its body returns. What [`crate::caught`]
+//! runs has panics of a third sort: they are its caller's to judge.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::panic::PanicHookInfo;
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -35,8 +36,20 @@ struct RunningCase {
 
 thread_local! {
     static PHASE: Cell<Phase> = const { Cell::new(Phase::Outside) };
-    /// Whether this thread is inside [`within`], and not in some other task.
-    static WITHIN: Cell<bool> = const { Cell::new(false) };
+    /// Whose panics those of this thread are now.
+    static OWNER: Cell<Owner> = const { Cell::new(Owner::Nobody) };
+    /// The last one of [`Owner::Catcher`], until it is taken.
+    static CAUGHT: RefCell<Option<Problem>> = const { RefCell::new(None) };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Some task or thread: its panic is foreign.
+    Nobody,
+    /// The case: inside [`within`].
+    Case,
+    /// Who called [`caught`].
+    Catcher,
 }
 
 static CASE: Mutex<RunningCase> = Mutex::new(RunningCase {
@@ -74,22 +87,31 @@ pub(crate) fn set_phase(phase: Phase) -> Phase {
 
 /// Runs code whose panics are the case's own.
 pub(crate) fn within<T>(work: impl FnOnce() -> T) -> T {
-    with(true, work)
+    with(Owner::Case, work)
 }
 
 /// Runs code whose panics are not: a runtime, which polls other tasks too.
 pub(crate) fn outside<T>(work: impl FnOnce() -> T) -> T {
-    with(false, work)
+    with(Owner::Nobody, work)
 }
 
-fn with<T>(own: bool, work: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
+/// Runs code whose panic is a value to its caller and fails no case by itself.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Problem> {
+    let work = AssertUnwindSafe(|| with(Owner::Catcher, work));
+    std::panic::catch_unwind(work).map_err(|payload| {
+        let seen = CAUGHT.with_borrow_mut(Option::take);
+        seen.unwrap_or_else(|| Problem::new(Class::Panic, message(&*payload)))
+    })
+}
+
+fn with<T>(owner: Owner, work: impl FnOnce() -> T) -> T {
+    struct Restore(Owner);
     impl Drop for Restore {
         fn drop(&mut self) {
-            WITHIN.set(self.0);
+            OWNER.set(self.0);
         }
     }
-    let _restore = Restore(WITHIN.replace(own));
+    let _restore = Restore(OWNER.replace(owner));
     work()
 }
 
@@ -141,7 +163,8 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 pub(crate) fn install(tell: impl Fn(&Problem) + Send + Sync + 'static) {
     let hook = Box::new(move |info: &PanicHookInfo<'_>| {
         let thread = std::thread::current();
-        let own = WITHIN.get();
+        let owner = OWNER.get();
+        let own = owner != Owner::Nobody;
         let message = info.payload_as_str().unwrap_or("Box<dyn Any>");
         let mut details = String::new();
         if let Some(location) = info.location() {
@@ -177,7 +200,12 @@ pub(crate) fn install(tell: impl Fn(&Problem) + Send + Sync + 'static) {
         if own {
             // Whole: `should_panic` may look for text anywhere in it.
             tell(&problem.clone().bounded());
-            lock(&CASE).own = Some(problem);
+            if owner == Owner::Case {
+                lock(&CASE).own = Some(problem);
+            } else {
+                // Without the thread's own place for it, its payload tells enough.
+                let _ending = CAUGHT.try_with(|caught| caught.replace(Some(problem)));
+            }
             return;
         }
         let mut foreign = lock(&FOREIGN);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::SubCase;
 use crate::outcome::{Outcome, Problem};
 use crate::param::Environment;
 use crate::seed::Seed;
@@ -65,12 +66,15 @@ pub(crate) struct Done {
     pub(crate) files: bool,
     /// From the order's beginning to the verdict, in microseconds.
     pub(crate) took_us: u64,
+    /// As [`crate::event::CaseFinished::sub_cases`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sub_cases: Vec<SubCase>,
 }
 
 impl Done {
     /// Whether the worker may go on at once: nothing but a pass is to be told.
     pub(crate) fn is_plain(&self) -> bool {
-        self.outcome == Outcome::Passed && self.dirty.is_none() && !self.files
+        self.outcome == Outcome::Passed && self.dirty.is_none() && !self.files && self.sub_cases.is_empty()
     }
 }
 
@@ -246,6 +250,7 @@ impl FromWorker {
                     dirty: None,
                     files: false,
                     took_us: u64::from_le_bytes(take(&mut rest)?),
+                    sub_cases: Vec::new(),
                 }))
             }
             RECALLED => Ok(Self::Recalled(u64::from_le_bytes(take(&mut &frame.payload[..])?))),
@@ -357,6 +362,11 @@ mod tests {
             dirty: Some("a thread is left".into()),
             files: true,
             took_us: 3,
+            sub_cases: vec![SubCase {
+                name: "client-1".into(),
+                outcome: Outcome::Passed,
+                duration_us: 2,
+            }],
         });
         let passed = FromWorker::Done(Done {
             number: u64::MAX - 1,
@@ -364,6 +374,7 @@ mod tests {
             dirty: None,
             files: false,
             took_us: 1 << 40,
+            sub_cases: Vec::new(),
         });
         let mut stream = Vec::new();
         order.encode(&mut stream);

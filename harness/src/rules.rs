@@ -175,5 +175,6 @@ fn event_named(matrix: &Matrix, name: String, root_seed: Seed) -> CaseFinished {
         artifacts: None,
         attachments: Vec::new(),
         reproduce: String::new(),
+        sub_cases: Vec::new(),
     }
 }

@@ -1,7 +1,9 @@
 //! From what an attempt showed to its outcome: pure.
 
+use crate::event::SubCase;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::registry::ShouldPanic;
+use crate::sub_case;
 
 /// How the body ended, or what kept it from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub(crate) struct Findings {
     pub(crate) should_panic: Option<ShouldPanic>,
     /// What went wrong beside its code, and ended it if it had not ended.
     pub(crate) broken_off: Option<Problem>,
+    /// Its parts.
+    pub(crate) sub_cases: Vec<SubCase>,
+    /// What failed it beside its code.
+    pub(crate) failures: Vec<Problem>,
     /// Panics of other threads and tasks.
     pub(crate) other_panics: Vec<Problem>,
     /// Teardowns that failed.
@@ -34,8 +40,9 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// The first of: why it was broken off, the body's own problem, a foreign panic, a failed teardown, a leak. The
-    /// others follow in its details.
+    /// The first of: why it was broken off, the body's own problem, failed sub-cases, a failure beside the body, a
+    /// foreign panic, a failed teardown, a leak. The others follow in its details, but for sub-cases, which every
+    /// report tells one by one.
     pub(crate) fn outcome(self) -> Outcome {
         if self.is_unremarkable() {
             return Outcome::Passed;
@@ -67,7 +74,10 @@ impl Findings {
         };
         let broken_off = self.broken_off.map(Outcome::Errored);
         let mut others = Vec::new();
-        for problem in self.other_panics {
+        if broken_off.is_none() && !matches!(body, Some(Outcome::Failed(_) | Outcome::Errored(_))) {
+            others.extend(sub_case::verdict(&self.sub_cases));
+        }
+        for problem in self.failures.into_iter().chain(self.other_panics) {
             others.push(Outcome::Failed(problem));
         }
         for text in self.teardown {
@@ -100,6 +110,8 @@ impl Findings {
         matches!(self.body, Some(BodyEnd::Ok))
             && self.should_panic.is_none()
             && self.broken_off.is_none()
+            && self.sub_cases.is_empty()
+            && self.failures.is_empty()
             && self.other_panics.is_empty()
             && self.teardown.is_empty()
             && self.leaks.is_empty()
@@ -170,6 +182,43 @@ mod tests {
                 (Class::Death, "node `x` died", more)
             );
         }
+    }
+
+    #[test]
+    fn sub_cases_are_judged_where_the_body_found_nothing_and_come_before_what_is_beside_it() {
+        let lost = problem(Class::Error, "lost");
+        let sub_case = SubCase {
+            name: "client-1".into(),
+            outcome: Outcome::Failed(lost.clone()),
+            duration_us: 1,
+        };
+        let outcome = |body| {
+            Findings {
+                body: Some(body),
+                sub_cases: vec![sub_case.clone()],
+                failures: vec![problem(Class::Panic, "task `pump`")],
+                ..Findings::default()
+            }
+            .outcome()
+        };
+        for body in [BodyEnd::Ok, BodyEnd::Skipped("no".into())] {
+            let Outcome::Failed(told) = outcome(body) else {
+                panic!()
+            };
+            assert_eq!(told.message, "1 of 1 sub-cases failed: client-1");
+            assert!(
+                told.details.contains("also, panic: task `pump`"),
+                "{}",
+                told.details
+            );
+        }
+        let Outcome::Failed(told) = outcome(BodyEnd::Failed(lost)) else {
+            panic!()
+        };
+        assert_eq!(
+            (&*told.message, &*told.details),
+            ("lost", "also, panic: task `pump`")
+        );
     }
 
     #[test]

@@ -57,11 +57,14 @@ impl Aggregate {
             Ok(at) => {
                 let old = &mut self.cases[at as usize];
                 self.totals.count(old.status(), -1);
+                self.totals.count_sub_cases(old.sub_cases(), -1);
                 old.merge(new);
                 self.totals.count(old.status(), 1);
+                self.totals.count_sub_cases(old.sub_cases(), 1);
             }
             Err(hash) => {
                 self.totals.count(new.status(), 1);
+                self.totals.count_sub_cases(new.sub_cases(), 1);
                 self.push(hash, new);
             }
         }
@@ -134,11 +137,13 @@ impl Aggregate {
         })
     }
 
-    /// How many bytes are kept of what the case at this place wrote.
+    /// How many bytes are kept of what the case at this place wrote and its sub-cases told.
     pub(super) fn output_bytes(&self, at: usize) -> usize {
         self.report(at).detail.as_ref().map_or(0, |detail| {
             let earlier = detail.earlier.iter().map(|attempt| attempt.output.len());
-            detail.output.len() + earlier.sum::<usize>()
+            let sub_cases = detail.sub_cases.iter();
+            let sub_cases = sub_cases.map(|one| one.name.len() + one.outcome.text_bytes());
+            detail.output.len() + earlier.sum::<usize>() + sub_cases.sum::<usize>()
         })
     }
 
@@ -220,7 +225,8 @@ impl Aggregate {
             && axes.is_none()
             && finished.output.is_empty()
             && finished.artifacts.is_none()
-            && finished.variants.is_empty();
+            && finished.variants.is_empty()
+            && finished.sub_cases.is_empty();
         CaseReport {
             name: finished.case.as_str().into(),
             place,
@@ -242,6 +248,7 @@ impl Aggregate {
                     attachments: finished.attachments.clone(),
                     variants: finished.variants.clone(),
                     forbidden: finished.forbidden.clone(),
+                    sub_cases: finished.sub_cases.clone(),
                 })
             }),
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Attempt, CaseFinished, short_name};
+use crate::event::{Attempt, CaseFinished, SubCase, short_name};
 use crate::outcome::{Class, Outcome, Problem};
 use crate::report::totals::Status;
 use crate::seed::Seed;
@@ -41,6 +41,7 @@ pub(super) struct Detail {
     pub(super) attachments: Vec<String>,
     pub(super) variants: Vec<Assigned>,
     pub(super) forbidden: Vec<Forbidden>,
+    pub(super) sub_cases: Vec<SubCase>,
 }
 
 /// What the cases of a scenario share.
@@ -69,6 +70,10 @@ impl CaseReport {
             Outcome::Unknown { .. } => Status::Unknown,
             Outcome::KnownFailure { .. } => Status::KnownFailure,
         }
+    }
+
+    pub(super) fn sub_cases(&self) -> &[SubCase] {
+        self.detail.as_ref().map_or(&[], |detail| &detail.sub_cases)
     }
 
     /// Whether it says no more than that the run ended.
@@ -268,6 +273,11 @@ impl<'a> Case<'a> {
             .map_or(&[], |detail| &detail.attachments)
     }
 
+    /// Its parts with a verdict of their own, in the order they began.
+    pub fn sub_cases(&self) -> &'a [SubCase] {
+        self.report.sub_cases()
+    }
+
     /// The command that runs it again; empty where there is none.
     pub fn reproduce(&self) -> Cow<'a, str> {
         if !self.command.is_empty() && self.command.contains(NAME_MARK) {
@@ -301,6 +311,7 @@ impl<'a> Case<'a> {
             artifacts: self.artifacts().map(str::to_owned),
             attachments: self.attachments().to_vec(),
             reproduce: self.reproduce().into_owned(),
+            sub_cases: self.sub_cases().to_vec(),
         }
     }
 }

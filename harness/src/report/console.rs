@@ -10,12 +10,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::event::CaseFinished;
+use crate::event::{CaseFinished, SubCase};
 use crate::outcome::Outcome;
 use crate::report::suite::Suite;
 use crate::report::totals::{Status, Totals};
 use crate::seed::Seed;
 use crate::variant;
+
+/// So many sub-cases of a case are told; the reports have all.
+const SUB_CASES_MAX: usize = 100;
 
 /// libtest's `--format`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +149,16 @@ impl Summary {
             if count > 0 {
                 parts.push(format!("{what}: {count}"));
             }
+        }
+        let sub_cases = &totals.sub_cases;
+        if sub_cases.all > 0 {
+            let bad = sub_cases.broken + sub_cases.errored;
+            let bad = if bad > 0 {
+                format!(" ({bad} failed)")
+            } else {
+                String::new()
+            };
+            parts.push(format!("sub-cases: {}{bad}", sub_cases.all));
         }
         if let Some(signal) = &self.interrupted {
             parts.push(format!("interrupted by {signal}"));
@@ -283,6 +296,10 @@ pub(super) fn explanation(case: &CaseFinished) -> String {
             }
         }
     }
+    if !case.sub_cases.is_empty() {
+        let told = case.outcome.problem().map_or("", |problem| &problem.details);
+        push_sub_cases(&mut text, &case.sub_cases, told);
+    }
     for (at, attempt) in case.earlier.iter().enumerate() {
         let problem = &attempt.problem;
         let class = problem.class.name();
@@ -306,6 +323,46 @@ pub(super) fn explanation(case: &CaseFinished) -> String {
         line(&mut text, format_args!("reproduce: {}\n", case.reproduce));
     }
     text
+}
+
+/// How many sub-cases there are and how many of them failed, and a line each, bad ones first where they are many.
+/// What is `told` already is not told again.
+fn push_sub_cases(text: &mut String, sub_cases: &[SubCase], told: &str) {
+    let (bad, good): (Vec<_>, Vec<_>) = sub_cases.iter().partition(|one| one.outcome.is_bad());
+    write(
+        text,
+        format_args!("sub-cases: {}, {} failed\n", sub_cases.len(), bad.len()),
+    );
+    let shown: Vec<_> = if sub_cases.len() <= SUB_CASES_MAX {
+        sub_cases.iter().collect()
+    } else {
+        bad.into_iter().chain(good).take(SUB_CASES_MAX).collect()
+    };
+    for one in &shown {
+        let word = match &one.outcome {
+            Outcome::Passed => "ok",
+            Outcome::Skipped { .. } | Outcome::KnownFailure { .. } => "ignored",
+            Outcome::Failed(_) | Outcome::Errored(_) | Outcome::Unknown { .. } => "FAILED",
+        };
+        let seconds = one.duration_us as f64 / 1e6;
+        write(text, format_args!("    {} ... {word} <{seconds:.3}s>", one.name));
+        let why = match &one.outcome {
+            Outcome::Unknown { reason } => first_line(reason).to_owned(),
+            outcome => reason(outcome)
+                .or_else(|| outcome.problem().map(|problem| problem.message.clone()))
+                .unwrap_or_default(),
+        };
+        if !why.is_empty() && !told.contains(&why) {
+            write(text, format_args!(", {why}"));
+        }
+        text.push('\n');
+    }
+    if shown.len() < sub_cases.len() {
+        write(
+            text,
+            format_args!("    and {} more\n", sub_cases.len() - shown.len()),
+        );
+    }
 }
 
 /// The reason of a case that libtest would call ignored.

@@ -217,6 +217,36 @@ fn what_libtest_has_no_word_for_is_told() {
 }
 
 #[test]
+fn sub_cases_have_a_line_each_and_do_not_count_as_cases() {
+    let case = fixture::with_sub_cases("a");
+    let told = explanation(&case);
+    let expected = "sub-cases: 4, 2 failed\n    client-1 ... ok <0.001s>\n    client-2 ... FAILED <0.002s>, refused ]]> \0\n    \
+         client-3 ... FAILED <0.003s>, not within 1 s\n    client-4 ... ignored <0.004s>, no IPv6\n";
+    assert!(told.contains(expected), "{told}");
+
+    let mut many = case.clone();
+    many.sub_cases.splice(0..0, vec![case.sub_cases[0].clone(); 200]);
+    if let Outcome::Failed(problem) = &mut many.outcome {
+        problem.details = "client-2: error: refused ]]> \0".into();
+    }
+    let told = explanation(&many);
+    let (_, lines) = told.split_once("sub-cases: 204, 2 failed\n").unwrap();
+    assert!(
+        lines.starts_with("    client-2 ... FAILED <0.002s>\n    client-3 ... FAILED <0.003s>, not"),
+        "{told}"
+    );
+    assert!(lines.contains("\n    and 104 more\nseed"), "{told}");
+
+    let mut suite = Suite::new(fixture::started(&[]));
+    suite.cases.add(&case);
+    let mut out = String::new();
+    let mut format = FormatKind::Pretty.formatter(Style::default());
+    format.run_finished(&mut out, &Summary::of(&suite, false));
+    assert!(out.contains("0 passed; 1 failed; 0 ignored"), "{out}");
+    assert!(out.contains("sub-cases: 4 (2 failed); seed 42"), "{out}");
+}
+
+#[test]
 fn a_terse_line_has_87_cases() {
     let mut format = FormatKind::Terse.formatter(Style::default());
     let mut out = String::new();

@@ -1,6 +1,6 @@
 //! A recording with everything that reports find hard, for their tests.
 
-use crate::event::{Attempt, CaseFinished, Event, FORMAT, Planned, RunFinished, RunStarted};
+use crate::event::{Attempt, CaseFinished, Event, FORMAT, Planned, RunFinished, RunStarted, SubCase};
 use crate::outcome::{Class, Outcome, Problem};
 use crate::seed::Seed;
 
@@ -67,6 +67,7 @@ pub(crate) fn case(name: &str, outcome: Outcome) -> CaseFinished {
         output_bytes: 0,
         artifacts: None,
         attachments: Vec::new(),
+        sub_cases: Vec::new(),
         reproduce: if matches!(outcome, Outcome::Skipped { .. }) {
             String::new()
         } else {
@@ -74,6 +75,32 @@ pub(crate) fn case(name: &str, outcome: Outcome) -> CaseFinished {
         },
         outcome,
     }
+}
+
+/// A case with sub-cases of every kind.
+pub(crate) fn with_sub_cases(name: &str) -> CaseFinished {
+    let text = "2 of 4 sub-cases failed: client-2, client-3";
+    let mut case = case(name, Outcome::Failed(problem(Class::Error, text)));
+    let sub_case = |number: u64, outcome| SubCase {
+        name: format!("client-{number}"),
+        outcome,
+        duration_us: number * 1000,
+    };
+    case.sub_cases = vec![
+        sub_case(1, Outcome::Passed),
+        sub_case(
+            2,
+            Outcome::Failed(problem(Class::Error, "refused ]]> \0\ncaused by: \u{1b}")),
+        ),
+        sub_case(3, Outcome::Errored(problem(Class::Deadline, "not within 1 s"))),
+        sub_case(
+            4,
+            Outcome::Skipped {
+                reason: "no IPv6".into(),
+            },
+        ),
+    ];
+    case
 }
 
 pub(crate) fn problem(class: Class, text: &str) -> Problem {

@@ -189,7 +189,8 @@ impl<'a> Page<'a> {
         put(row, &format!(",{number},{}", case.duration_us()));
         let is_passed = status == Status::Passed;
         let has_output = !case.output().is_empty() && case.output().len() <= *output_left;
-        if !is_passed || !axes_in_name || has_output || !case.variants().is_empty() {
+        let has_more = !case.variants().is_empty() || !case.sub_cases().is_empty();
+        if !is_passed || !axes_in_name || has_output || has_more {
             if is_passed {
                 *output_left -= if has_output { case.output().len() } else { 0 };
             }

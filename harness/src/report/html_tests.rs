@@ -103,3 +103,23 @@ fn a_passing_case_costs_few_bytes() {
         std::fs::write(path, &html).unwrap();
     }
 }
+
+#[test]
+fn sub_cases_are_told_also_of_a_case_that_passed() {
+    let mut suite = Suite::new(fixture::started(&[]));
+    suite.cases.add(&fixture::with_sub_cases("m::failed"));
+    let mut passed = fixture::with_sub_cases("m::passed");
+    passed.outcome = Outcome::Passed;
+    passed.sub_cases.truncate(1);
+    suite.cases.add(&passed);
+    let (html, json) = page(suite);
+    if let Some(path) = std::env::var_os("ROBUST_TEST_KEEP_HTML_SUB_CASES") {
+        std::fs::write(path, &html).unwrap();
+    }
+    let parts = &json["details"][0]["parts"];
+    let told: Vec<_> = (0..4).map(|at| parts[at]["status"].as_u64().unwrap()).collect();
+    assert_eq!(told, [6, 0, 1, 7]);
+    assert_eq!(parts[1]["name"], "client-2");
+    assert_eq!(parts[1]["text"], "error: refused ]]> \0\ncaused by: \u{1b}");
+    assert_eq!(json["details"][1]["parts"].as_array().unwrap().len(), 1);
+}

@@ -92,8 +92,8 @@ impl Format for Json {
         if let Some(reason) = reason(&case.outcome).filter(|reason| !reason.is_empty()) {
             write(out, format_args!(r#", "message": {}"#, encode(reason)));
         }
-        if case.outcome != Outcome::Passed || case.is_flaky() {
-            let more = json!({
+        if case.outcome != Outcome::Passed || case.is_flaky() || !case.sub_cases.is_empty() {
+            let mut more = json!({
                 "status": if case.is_flaky() { "flaky" } else { case.outcome.name() },
                 "class": case.outcome.problem().map(|problem| problem.class.name()),
                 "problem": case.outcome.problem().map(|problem| &problem.message),
@@ -104,6 +104,9 @@ impl Format for Json {
                 "artifacts": case.artifacts,
                 "reproduce": case.reproduce,
             });
+            if !case.sub_cases.is_empty() {
+                more["sub_cases"] = json!(case.sub_cases);
+            }
             write(out, format_args!(r#", "robust": {more}"#));
         }
         out.push_str(" }\n");
@@ -119,6 +122,7 @@ impl Format for Json {
             "known_failures": totals.known_failures,
             "no_verdict": totals.pending,
             "runs": totals.runs,
+            "sub_cases": totals.sub_cases.all,
             "seeds": summary.seeds.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "concurrency_max": summary.concurrency_max,
             "interrupted": summary.interrupted,

@@ -1,4 +1,5 @@
-//! `junit.xml`, for CI: a suite a test binary, a testcase a case.
+//! `junit.xml`, for CI: a suite a test binary, a testcase a case; sub-cases are testcases too, whose class is
+//! their case, and come after it.
 //!
 //! The crate `junit-report` writes it, between two steps of ours. Before it, [`clean`] makes text that XML
 //! 1.0 can hold and `cdata` splits `]]>`. After it, `finish` adds what the crate has no words for: the
@@ -23,6 +24,7 @@ use std::ops::ControlFlow;
 
 use junit_report::{Duration, OffsetDateTime, Report, TestCase, TestResult, TestSuite};
 
+use crate::event::SubCase;
 use crate::outcome::{Outcome, Problem};
 use crate::report::case::Case;
 use crate::report::ordered::in_order;
@@ -132,6 +134,19 @@ fn test_case(case: &Case<'_>) -> TestCase {
         classname: None,
         filepath: None,
         system_out: Some(cdata(system_out(case))),
+        system_err: None,
+    }
+}
+
+fn test_sub_case(sub_case: &SubCase) -> TestCase {
+    TestCase {
+        name: clean(&sub_case.name).into_owned(),
+        time: Duration::ZERO,
+        result: result(&sub_case.outcome),
+        classname: None,
+        filepath: None,
+        // What a case wrote is not told apart.
+        system_out: None,
         system_err: None,
     }
 }

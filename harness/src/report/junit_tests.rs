@@ -318,3 +318,58 @@ fn nothing_is_made_that_nobody_takes() {
         assert_eq!(left, 0);
     }
 }
+
+#[test]
+fn sub_cases_are_testcases_whose_class_is_their_case() {
+    let names = ["robust::kills::many[broker=a]", "robust::kills::many[broker=b]"];
+    let mut suite = Suite::new(fixture::started(&[]));
+    for name in names {
+        suite.cases.add(&fixture::with_sub_cases(name));
+    }
+    suite
+        .cases
+        .add(&fixture::case("robust::kills::plain", Outcome::Passed));
+    let (xml, again) = (rendered(&[suite]), &names);
+    if let Some(path) = std::env::var_os("ROBUST_TEST_KEEP_JUNIT_SUB_CASES") {
+        std::fs::write(path, &xml).unwrap();
+    }
+    let root = parse(&xml);
+    let suite = root.child("testsuite");
+    let counts = ["tests", "failures", "errors", "skipped"];
+    assert_eq!(counts.map(|name| suite.get(name)), ["11", "4", "2", "2"]);
+    let cases = suite.all("testcase");
+    assert_eq!(cases.len(), 11);
+    for (at, name) in again.iter().enumerate() {
+        let cases = &cases[at * 5..at * 5 + 5];
+        assert_eq!(
+            (cases[0].get("classname"), cases[0].get("name")),
+            ("robust::kills", &name["robust::kills::".len()..])
+        );
+        for (number, case) in (1..).zip(&cases[1..]) {
+            assert_eq!(case.get("classname"), *name);
+            assert_eq!(case.get("name"), format!("client-{number}"));
+            assert_eq!(case.get("file"), "tests/kills.rs");
+            assert_eq!(case.get("time"), format!("0.00{number}"));
+        }
+        assert!(cases[1].children.is_empty());
+        let failure = cases[2].child("failure");
+        assert_eq!(failure.get("message"), "refused ]]> #x0");
+        assert_eq!(failure.text, "caused by: #x1B");
+        assert_eq!(cases[3].child("error").get("type"), "deadline");
+        assert_eq!(cases[4].child("skipped").get("message"), "no IPv6");
+    }
+    assert_eq!(cases[10].get("classname"), "robust::kills");
+}
+
+#[test]
+fn a_better_verdict_of_a_case_takes_its_sub_cases_out_of_the_counts() {
+    let mut suite = Suite::new(fixture::started(&[]));
+    let mut case = fixture::with_sub_cases("robust::kills::many");
+    case.sub_cases.truncate(1);
+    case.outcome = Outcome::Passed;
+    suite.cases.add(&case);
+    suite.cases.add(&fixture::with_sub_cases("robust::kills::many"));
+    let root = parse(&rendered(&[suite]));
+    assert_eq!(root.get("tests"), "5");
+    assert_eq!(root.child("testsuite").all("testcase").len(), 5);
+}

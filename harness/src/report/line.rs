@@ -30,6 +30,7 @@ fn is_plain(case: &CaseFinished) -> bool {
         && case.attachments.is_empty()
         && case.reproduce.is_empty()
         && case.forbidden.is_empty()
+        && case.sub_cases.is_empty()
 }
 
 fn source(source: Source) -> &'static str {
@@ -213,6 +214,11 @@ mod tests {
     #[test]
     fn every_event_is_written_as_serde_writes_it() {
         fixture::nasty_events().iter().for_each(same);
+        let mut case = fixture::with_sub_cases("m::a");
+        same(&Event::CaseFinished(Box::new(case.clone())));
+        case.outcome = Outcome::Passed;
+        case.reproduce.clear();
+        same(&Event::CaseFinished(Box::new(case)));
         same(&Event::RunFinished(RunFinished {
             interrupted: Some("\"".into()),
             ..fixture::finished()

@@ -58,9 +58,12 @@ fn what_was_written_is_read_in_the_order_of_the_plan_and_the_rest_is_interrupted
 
 #[test]
 fn every_case_comes_back_as_it_was() {
-    let (_folder, path) = written(&fixture::nasty_events());
+    let with_sub_cases = fixture::with_sub_cases("robust::kills::many");
+    let mut events = fixture::nasty_events();
+    events.push(Event::CaseFinished(Box::new(with_sub_cases.clone())));
+    let (_folder, path) = written(&events);
     let recording = read(&[&path]).unwrap();
-    for told in fixture::nasty_cases() {
+    for told in fixture::nasty_cases().into_iter().chain([with_sub_cases]) {
         let mut cases = recording.suites[0].cases.cases();
         let read = cases.find(|case| case.name() == told.case).unwrap().to_finished();
         let output_bytes = told.output_bytes.max(told.output.len() as u64);

@@ -1,6 +1,6 @@
 //! Kinds of verdicts, and how many cases have which.
 
-#[cfg(doc)]
+use crate::event::SubCase;
 use crate::outcome::Outcome;
 
 /// How many cases have which verdict.
@@ -24,6 +24,21 @@ pub struct Totals {
     pub pending: u64,
     /// Verdicts of any kind, each iteration counted.
     pub runs: u64,
+    /// Parts of cases with verdicts of their own; those are no cases.
+    pub sub_cases: SubTotals,
+}
+
+/// How many sub-cases have which verdict.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SubTotals {
+    /// Of any verdict.
+    pub all: u64,
+    /// The property broke.
+    pub broken: u64,
+    /// The property could not be judged, or a checker gave up.
+    pub errored: u64,
+    /// Did not run, with a reason.
+    pub skipped: u64,
 }
 
 impl Totals {
@@ -65,6 +80,21 @@ impl Totals {
         *counter = counter.wrapping_add_signed(by);
     }
 
+    /// Counts a case's sub-cases in (`by` 1) or out (-1).
+    pub(super) fn count_sub_cases(&mut self, sub_cases: &[SubCase], by: i64) {
+        let totals = &mut self.sub_cases;
+        for sub_case in sub_cases {
+            totals.all = totals.all.wrapping_add_signed(by);
+            let counter = match sub_case.outcome {
+                Outcome::Passed => continue,
+                Outcome::Failed(_) => &mut totals.broken,
+                Outcome::Errored(_) | Outcome::Unknown { .. } => &mut totals.errored,
+                Outcome::Skipped { .. } | Outcome::KnownFailure { .. } => &mut totals.skipped,
+            };
+            *counter = counter.wrapping_add_signed(by);
+        }
+    }
+
     /// Adds the counts of another suite.
     pub fn add(&mut self, other: &Totals) {
         self.passed += other.passed;
@@ -76,6 +106,10 @@ impl Totals {
         self.known_failures += other.known_failures;
         self.pending += other.pending;
         self.runs += other.runs;
+        self.sub_cases.all += other.sub_cases.all;
+        self.sub_cases.broken += other.sub_cases.broken;
+        self.sub_cases.errored += other.sub_cases.errored;
+        self.sub_cases.skipped += other.sub_cases.skipped;
     }
 }
 

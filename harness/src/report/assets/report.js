@@ -128,6 +128,7 @@ function body(item) {
   const parts = [];
   if (detail.message) parts.push(el("div", { class: "message" }, (detail.class ? detail.class + ": " : "") + detail.message));
   if (detail.details) parts.push(el("pre", {}, detail.details));
+  if (detail.parts) parts.push(...partsOf(detail.parts));
   for (const [at, attempt] of (detail.earlier || []).entries())
     parts.push(...block("attempt " + (at + 1) + " did not pass: " + attempt.class, attempt.text), ...block("its output", attempt.output));
   if (detail.bytes && !detail.output) parts.push(el("div", { class: "label" }, "output: " + number(detail.bytes) + " bytes, in events.jsonl"));
@@ -143,6 +144,15 @@ function body(item) {
     ["at", item.scenario.file ? item.scenario.file + ":" + item.scenario.line : ""]].filter((fact) => fact[1]);
   parts.push(el("div", { class: "facts" }, facts.map(([name, value]) => el("span", {}, name + " ", el("b", {}, String(value))))));
   return el("div", { class: "body" }, parts);
+}
+// Sub-cases: those that did not pass, then the others, which are folded away.
+function partsOf(all) {
+  const [other, passed] = [all.filter((part) => STATUS[part.status].css !== "passed"), all.filter((part) => STATUS[part.status].css === "passed")];
+  const one = (part) => el("div", { class: "s-" + STATUS[part.status].css },
+    el("div", {}, el("span", { class: "status", "data-glyph": STATUS[part.status].glyph }, STATUS[part.status].name), " ", part.name, " ", el("span", { class: "time" }, time(part.us))),
+    part.text ? el("pre", {}, part.text) : null);
+  const label = number(all.length) + " sub-cases, " + number(passed.length) + " of them passed";
+  return [el("div", { class: "label" }, label), ...other.map(one), passed.length ? el("details", {}, el("summary", {}, number(passed.length) + " passed"), passed.map(one)) : null].filter(Boolean);
 }
 function copy(text, button) {
   const done = () => { button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); };

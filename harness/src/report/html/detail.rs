@@ -4,9 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::outcome::Outcome;
+use super::STATUSES;
+use crate::event::SubCase;
+use crate::outcome::{Outcome, Problem};
 use crate::report::case::Case;
 use crate::report::file::relative;
+use crate::report::totals::Status;
 
 #[derive(Default, Serialize)]
 pub(super) struct Detail {
@@ -38,6 +41,19 @@ pub(super) struct Detail {
     artifacts: Option<(String, String)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attachments: Vec<(String, String)>,
+    #[serde(rename = "parts", skip_serializing_if = "Vec::is_empty")]
+    sub_cases: Vec<Part>,
+}
+
+/// A sub-case.
+#[derive(Serialize)]
+struct Part {
+    name: String,
+    /// As in [`STATUSES`].
+    status: usize,
+    us: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -84,7 +100,7 @@ pub(super) fn detail(case: &Case<'_>, folder: &Path, axes_in_name: bool, with_ou
         }
         Outcome::KnownFailure { because, problem } => {
             (detail.class, detail.message) = (None, because.clone());
-            detail.details = format!("{}: {problem}", problem.class.name());
+            detail.details = told(problem);
         }
         _ => {}
     }
@@ -95,6 +111,7 @@ pub(super) fn detail(case: &Case<'_>, folder: &Path, axes_in_name: bool, with_ou
             text: attempt.problem.to_string(),
             output: attempt.output.clone(),
         }));
+    detail.sub_cases = case.sub_cases().iter().map(part).collect();
     if let Some(kept) = case.artifacts() {
         let kept = relative(Path::new(kept), folder);
         detail.artifacts = Some((format!("{}/", kept.display()), link(&kept)));
@@ -102,6 +119,29 @@ pub(super) fn detail(case: &Case<'_>, folder: &Path, axes_in_name: bool, with_ou
         detail.attachments = files.map(|file| (file.clone(), link(&kept.join(file)))).collect();
     }
     detail
+}
+
+fn part(sub_case: &SubCase) -> Part {
+    let (status, text) = match &sub_case.outcome {
+        Outcome::Passed => (Status::Passed, String::new()),
+        Outcome::Failed(problem) => (Status::Failed, told(problem)),
+        Outcome::Errored(problem) => (Status::Errored, told(problem)),
+        Outcome::Skipped { reason } => (Status::Skipped, reason.clone()),
+        Outcome::Unknown { reason } => (Status::Unknown, reason.clone()),
+        Outcome::KnownFailure { because, problem } => {
+            (Status::KnownFailure, format!("{because}\n{}", told(problem)))
+        }
+    };
+    Part {
+        name: sub_case.name.clone(),
+        status: STATUSES.iter().position(|&known| known == status).unwrap_or(0),
+        us: sub_case.duration_us,
+        text,
+    }
+}
+
+fn told(problem: &Problem) -> String {
+    format!("{}: {problem}", problem.class.name())
 }
 
 /// A path as a link: what has a meaning in links is escaped, and a first part with a colon is no scheme.

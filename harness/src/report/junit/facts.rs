@@ -5,11 +5,13 @@ use super::text::clean;
 use crate::report::suite::Suite;
 use crate::report::totals::Totals;
 
+/// Of testcases, which sub-cases are too.
 fn counts(totals: &Totals, duration_us: u64) -> Vec<(&'static str, String)> {
+    let sub_cases = &totals.sub_cases;
     vec![
-        ("tests", totals.cases().to_string()),
-        ("failures", totals.broken.to_string()),
-        ("errors", totals.all_errors().to_string()),
+        ("tests", (totals.cases() + sub_cases.all).to_string()),
+        ("failures", (totals.broken + sub_cases.broken).to_string()),
+        ("errors", (totals.all_errors() + sub_cases.errored).to_string()),
         ("time", seconds(duration_us)),
     ]
 }
@@ -30,7 +32,8 @@ pub(super) fn suites_attributes(suites: &[Suite]) -> Vec<(&'static str, String)>
 pub(super) fn suite_attributes(suite: &Suite) -> Vec<(&'static str, String)> {
     let totals = suite.cases.totals();
     let mut attributes = counts(totals, suite.duration_us());
-    attributes.push(("skipped", totals.ignored().to_string()));
+    let skipped = totals.ignored() + totals.sub_cases.skipped;
+    attributes.push(("skipped", skipped.to_string()));
     attributes
 }
 
@@ -63,6 +66,7 @@ pub(super) fn properties(suite: &Suite) -> Vec<(&'static str, String)> {
         ("known_failures", totals.known_failures),
         ("unknown", totals.unknown),
         ("no_verdict", totals.pending),
+        ("sub_cases", totals.sub_cases.all),
     ] {
         if count > 0 {
             properties.push((name, count.to_string()));

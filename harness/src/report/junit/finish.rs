@@ -5,6 +5,7 @@
 //! Relies on the crate's elements coming in the order they were given.
 
 use super::facts::{properties, suite_attributes, suites_attributes};
+use super::parts::Testcase;
 use super::text::{cdata, clean, push_attribute, push_text};
 use super::walk::{Token, Walk};
 use super::{RenderError, seconds};
@@ -50,14 +51,14 @@ pub(super) fn frame(bare: &[u8], suites: &[Suite]) -> Result<Frame, RenderError>
     Ok(Frame { xml, places })
 }
 
-/// The testcases of the crate's XML of one suite, with the rest. The cases are those, `count` of them.
+/// The testcases of the crate's XML of one suite, with the rest. They are those of `count` cases.
 pub(super) fn testcases<'a>(
     bare: &[u8],
     count: usize,
-    mut cases: impl Iterator<Item = Case<'a>>,
+    mut cases: impl Iterator<Item = Testcase<'a>>,
 ) -> Result<Vec<u8>, RenderError> {
     let mut walk = Walk::new(text(bare)?, count * MORE.0);
-    let mut last: Option<Case<'_>> = None;
+    let mut last: Option<Testcase<'_>> = None;
     // The attributes of the last case that it may share with the next.
     let mut shared = Vec::new();
     let mut end = 0;
@@ -67,11 +68,19 @@ pub(super) fn testcases<'a>(
                 "testcase" => {
                     let case = cases.next().ok_or(RenderError::Xml("it has a case too many"))?;
                     if last.is_none_or(|last| !is_beside(&last, &case)) {
+                        let class = match case.sub_case {
+                            None => case.case.module(),
+                            Some(_) => case.case.name(),
+                        };
                         shared.clear();
-                        push_attribute(&mut shared, "classname", &clean(case.module()));
-                        push_attribute(&mut shared, "file", &clean(case.file()));
+                        push_attribute(&mut shared, "classname", &clean(class));
+                        push_attribute(&mut shared, "file", &clean(case.case.file()));
                     }
-                    let time = format!(" time=\"{}\"", seconds(case.duration_us()));
+                    let duration_us = match case.sub_case {
+                        None => case.case.duration_us(),
+                        Some(sub_case) => sub_case.duration_us,
+                    };
+                    let time = format!(" time=\"{}\"", seconds(duration_us));
                     walk.replace(
                         &tag,
                         |name| name == "time",
@@ -88,8 +97,10 @@ pub(super) fn testcases<'a>(
             },
             Token::End(tag) => match tag.name {
                 "testcase" => {
-                    if let Some(case) = last.filter(|case| !case.earlier().is_empty()) {
-                        walk.put_before(&tag, |out| push_earlier(out, &case));
+                    let earlier =
+                        |last: &Testcase<'_>| last.sub_case.is_none() && !last.case.earlier().is_empty();
+                    if let Some(last) = last.filter(earlier) {
+                        walk.put_before(&tag, |out| push_earlier(out, &last.case));
                     }
                 }
                 "testsuite" => walk.put_before(&tag, |out| end = out.len()),
@@ -105,9 +116,14 @@ pub(super) fn testcases<'a>(
     Ok(xml)
 }
 
-/// Whether both are in the same module and file.
-fn is_beside(a: &Case<'_>, b: &Case<'_>) -> bool {
-    a.module() == b.module() && a.file() == b.file()
+/// Whether both are of the same class and file.
+fn is_beside(a: &Testcase<'_>, b: &Testcase<'_>) -> bool {
+    let (a_case, b_case) = (&a.case, &b.case);
+    match (a.sub_case, b.sub_case) {
+        (None, None) => a_case.module() == b_case.module() && a_case.file() == b_case.file(),
+        (Some(_), Some(_)) => a_case.name() == b_case.name(),
+        _ => false,
+    }
 }
 
 fn text(bare: &[u8]) -> Result<&str, RenderError> {

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use junit_report::{OffsetDateTime, Report, TestSuite};
+use junit_report::{OffsetDateTime, Report, TestCase, TestSuite};
 
-use super::{RenderError, finish, test_case};
+use super::{RenderError, finish, test_case, test_sub_case};
+use crate::event::SubCase;
 use crate::report::aggregate::Aggregate;
 use crate::report::case::Case;
 use crate::report::suite::Suite;
@@ -26,6 +27,23 @@ pub(super) struct Part<'a> {
     range: Range<usize>,
 }
 
+/// A testcase: a case, or one of its sub-cases.
+#[derive(Clone, Copy)]
+pub(super) struct Testcase<'a> {
+    pub(super) case: Case<'a>,
+    pub(super) sub_case: Option<&'a SubCase>,
+}
+
+impl Testcase<'_> {
+    /// As the crate takes it.
+    fn written(&self) -> TestCase {
+        match self.sub_case {
+            None => test_case(&self.case),
+            Some(sub_case) => test_sub_case(sub_case),
+        }
+    }
+}
+
 impl<'a> Part<'a> {
     /// The testcases' XML.
     pub(super) fn render(&self) -> Result<Vec<u8>, RenderError> {
@@ -35,14 +53,25 @@ impl<'a> Part<'a> {
             package: String::new(),
             timestamp: OffsetDateTime::UNIX_EPOCH,
             hostname: String::new(),
-            testcases: self.cases().map(|case| test_case(&case)).collect(),
+            testcases: self.testcases().map(|one| one.written()).collect(),
             system_out: None,
             system_err: None,
         });
         let mut bare = Vec::with_capacity(self.range.len() * CASE_BYTES);
         report.write_xml(&mut bare)?;
         drop(report);
-        finish::testcases(&bare, self.range.len(), self.cases())
+        finish::testcases(&bare, self.range.len(), self.testcases())
+    }
+
+    fn testcases(&self) -> impl Iterator<Item = Testcase<'a>> + use<'a> {
+        self.cases().flat_map(|case| {
+            let sub_cases = case.sub_cases().iter();
+            let sub_cases = sub_cases.map(move |sub_case| Testcase {
+                case,
+                sub_case: Some(sub_case),
+            });
+            std::iter::once(Testcase { case, sub_case: None }).chain(sub_cases)
+        })
     }
 
     fn cases(&self) -> impl Iterator<Item = Case<'a>> + use<'a> {
