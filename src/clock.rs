@@ -38,8 +38,22 @@ impl Backoff {
     }
 }
 
+/// When something began, by the machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Began(Instant);
+
+impl Began {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// A point in the machine's time after which a wait gives up.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
