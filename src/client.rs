@@ -153,12 +153,23 @@ impl ClientLink {
     }
 
     fn another(&self) -> Self {
-        // `publisher-2` is asked for as another `publisher`.
-        let base = self.id.split('-').next().unwrap_or(&self.id);
         Self {
-            id: self.case.unique_name(base),
+            id: self.case.unique_name(self.base()),
             ..self.clone()
         }
+    }
+
+    /// Another one whose id says what it is for: `publisher-client-3`.
+    pub(crate) fn another_for(&self, purpose: &str) -> Self {
+        Self {
+            id: self.case.unique_name(&format!("{}-{purpose}", self.base())),
+            ..self.clone()
+        }
+    }
+
+    /// `publisher-2` is asked for as another `publisher`.
+    fn base(&self) -> &str {
+        self.id.split('-').next().unwrap_or(&self.id)
     }
 }
 
@@ -279,7 +290,7 @@ impl<S: Service> Client<S> {
         drop(client.held.take());
     }
 
-    async fn connect(link: ClientLink) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect(link: ClientLink) -> Result<Self, ConnectError> {
         let connect = link.kind.connect.downcast_ref::<ConnectFn<S>>();
         let (kind, server_kind) = (link.kind(), link.server_kind());
         let (client, server) = (link.id.clone(), link.server_name().to_owned());

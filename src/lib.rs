@@ -10,6 +10,7 @@
 //! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
 //!   their ports do meanwhile.
 //! - [`eventually`](mod@eventually): waiting until something holds.
+//! - [`run_n`]: many clients at once, each with a verdict of its own.
 //! - [`scope`]: what runs beside a scenario's own code, and what is to be undone, stopped with the case.
 
 extern crate self as robust_test;
@@ -35,6 +36,7 @@ mod place;
 mod port;
 mod process;
 pub mod readiness;
+pub mod run_n;
 pub mod scope;
 #[doc(hidden)]
 pub mod serve;
@@ -69,6 +71,7 @@ pub mod prelude {
     pub use crate::in_process::Stopping;
     pub use crate::node::{Instance, Node};
     pub use crate::readiness::{Ready, log_line, probe, tcp};
+    pub use crate::run_n::{Part, RunN};
     pub use crate::scope::{Limited, Scope, Task};
     pub use crate::server::{Restart, Server};
     pub use crate::service::{BoxFuture, Service};

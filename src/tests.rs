@@ -4,6 +4,7 @@ mod client;
 mod in_process;
 mod moody;
 mod process;
+mod run_n;
 mod scope;
 mod tls;
 mod tls_files;

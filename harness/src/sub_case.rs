@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::case::Case;
 use crate::error::Error;
@@ -54,7 +54,8 @@ pub struct OpenSubCase {
     number: usize,
     name: String,
     started: Instant,
-    is_over: bool,
+    /// Once it has a verdict.
+    took_us: Option<u64>,
 }
 
 /// Those of one case.
@@ -124,7 +125,7 @@ impl OpenSubCase {
             number,
             name,
             started: Instant::now(),
-            is_over: false,
+            took_us: None,
         }
     }
 
@@ -148,20 +149,22 @@ impl OpenSubCase {
 
     /// Its verdict, whatever it is.
     pub fn end_as(mut self, outcome: Outcome) {
-        self.tell(outcome);
+        self.judge(outcome);
     }
 
-    fn tell(&mut self, outcome: Outcome) {
-        self.is_over = true;
-        let took_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    /// Its verdict, which a later one replaces; its time ends with the first. Returns how long it took.
+    pub fn judge(&mut self, outcome: Outcome) -> Duration {
+        let elapsed = || u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took_us = *self.took_us.get_or_insert_with(elapsed);
         self.case.end_sub_case(self.number, outcome, took_us);
+        Duration::from_micros(took_us)
     }
 }
 
 impl Drop for OpenSubCase {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.tell(interrupted());
+        if self.took_us.is_none() {
+            self.judge(interrupted());
         }
     }
 }

@@ -37,7 +37,9 @@ impl TaskOutput for () {
 
 /// What a function returns: the only way to name `!` where it may not be written, which a task returns that ends
 /// only when it is cancelled.
-trait Returns {
+#[doc(hidden)]
+pub trait Returns {
+    /// It.
     type Type;
 }
 
