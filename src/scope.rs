@@ -79,7 +79,7 @@ impl Scope {
             let scope = Self::clone(&scope);
             case.defer_first("scope", || async move {
                 scope.0.hurry(CASE_STOP_WITHIN);
-                scope.stop().await.map_err(Error::from)
+                Ok(scope.stop().await?)
             });
         }
         Self::clone(&scope)

@@ -9,7 +9,7 @@ use crate::ahead::Ahead;
 use crate::artifacts;
 use crate::attempt::{self, Attempted, Surroundings};
 use crate::capture::Capture;
-use crate::event::{Attempt, CaseFinished};
+use crate::event::{Attempt, CaseFinished, SubCase};
 use crate::interrupt::Urgency;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::protocol::Order;
@@ -72,6 +72,7 @@ impl Slot {
             let attempted = self.attempt(rules, case, &order, ahead, &mut usable);
             event.outcome = apply_known_failure(attempted.outcome, known);
             event.sub_cases = attempted.sub_cases;
+            known_with_their_case(&event.outcome, &mut event.sub_cases);
             took_us = attempted.took_us.filter(|_| attempt == 0);
             let last = attempt == retries
                 || !event.outcome.is_bad()
@@ -258,6 +259,22 @@ fn apply_known_failure(outcome: Outcome, known: Option<&Rule>) -> Outcome {
             }
         }
         other => other,
+    }
+}
+
+/// What is known of a case is known of its sub-cases: they do not make red what is not.
+fn known_with_their_case(case: &Outcome, sub_cases: &mut [SubCase]) {
+    let Outcome::KnownFailure { because, .. } = case else {
+        return;
+    };
+    for sub_case in sub_cases {
+        let Some(problem) = sub_case.outcome.problem().filter(|_| sub_case.outcome.is_bad()) else {
+            continue;
+        };
+        sub_case.outcome = Outcome::KnownFailure {
+            because: because.clone(),
+            problem: problem.clone(),
+        };
     }
 }
 

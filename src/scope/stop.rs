@@ -86,16 +86,14 @@ impl Stop {
 
     /// Waits for all tasks, and aborts those that go on.
     async fn end_tasks(&self) {
-        let began = Began::now();
         let ended = async {
             for scope in &self.all {
                 scope.tasks_ended().await;
             }
         };
-        if self.bounded(TASKS_WITHIN, self.waiting(), ended).await.is_ok() {
+        let Err(waited) = self.bounded(TASKS_WITHIN, self.waiting(), ended).await else {
             return;
-        }
-        let waited = began.elapsed();
+        };
         let left = self.all.iter().map(|scope| (scope, scope.abort_tasks()));
         let left: Vec<_> = left.collect();
         let dropped = async {
