@@ -206,16 +206,12 @@ async fn an_error_of_a_task_is_told_unless_somebody_looked_at_it() {
         .unwrap();
     aborted.abort();
     drop(aborted);
-    for name in ["quiesced", "quiesced, in an error"] {
-        let watched = scope.clone();
-        drop(scope.spawn(name, async move {
-            let quiesced = watched.until_quiesced(pending::<()>()).await.ok_or(Quiesced);
-            if name == "quiesced" {
-                return quiesced.map_err(Error::from);
-            }
-            quiesced.context("waiting")
-        }));
-    }
+    let waits = |scope: Scope| async move { scope.until_quiesced(pending::<()>()).await.ok_or(Quiesced) };
+    drop(scope.spawn("quiesced", waits(scope.clone())).unwrap());
+    let watched = scope.clone();
+    drop(scope.spawn("quiesced, in an error", async move {
+        waits(watched).await.context("waiting")
+    }));
     drop(scope.spawn("value", async { Done(7) }).unwrap());
     let value = scope.spawn("value that is kept", fails()).unwrap();
     let report = scope.stop().await.unwrap_err();
@@ -402,16 +398,13 @@ async fn a_group_runs_so_many_at_a_time_and_waits_no_longer_than_its_scope() {
         group.try_spawn(waits()).unwrap(),
         group.try_spawn(waits()).unwrap(),
     ];
-    let (waiting, stopped) = tokio::join!(group.spawn(async {}), async {
-        tokio::task::yield_now().await;
-        scope
-            .on_quiesce("open", move || async move {
-                let _nobody = open.send(());
-            })
-            .unwrap();
-        scope.stop().await
-    });
-    assert!(matches!(waiting, Err(ScopeError::Stopping { .. })), "{waiting:?}");
+    let waiting = async {
+        let refused = group.spawn(async {}).await.unwrap_err();
+        assert!(matches!(refused, ScopeError::Stopping { .. }), "{refused}");
+        // What made it wait ends only now.
+        open.send(()).unwrap();
+    };
+    let ((), stopped) = tokio::join!(waiting, scope.stop());
     stopped.unwrap();
     drop(full);
 }
