@@ -258,7 +258,7 @@ where
         let lane = async move {
             sub_case.begin();
             let work = async {
-                let client = connected.await.map_err(|error| unconnected(error))?;
+                let client = connected.await.map_err(unconnected)?;
                 run(client, part).await.map_err(|error| sub_case::outcome(&error))
             };
             let result = bounded(limit, work).await;

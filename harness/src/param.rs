@@ -21,7 +21,7 @@ use crate::variant::{Choice, VariantAxis, Variants};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a parameter of a scenario",
     label = "does not implement `Param`",
-    note = "parameters are `Case`, `Server<S>`, `Client<S>`, `Vec<P>` and `[P; N]` of those, any type of your own that implements `Param`, and with `#[values(..)]` any value"
+    note = "parameters are `Case`, `Scope`, `Server<S>`, `Client<S>`, `Vec<P>` and `[P; N]` of those, any type of your own that implements `Param`, and with `#[values(..)]` any value"
 )]
 pub trait Param: Sized + 'static {
     /// What the parameter adds to the matrix, gives and needs. Pure: called in the runner and again in

@@ -362,11 +362,7 @@ mod tests {
             dirty: Some("a thread is left".into()),
             files: true,
             took_us: 3,
-            sub_cases: vec![SubCase {
-                name: "client-1".into(),
-                outcome: Outcome::Passed,
-                duration_us: 2,
-            }],
+            sub_cases: Vec::new(),
         });
         let passed = FromWorker::Done(Done {
             number: u64::MAX - 1,
@@ -376,11 +372,21 @@ mod tests {
             took_us: 1 << 40,
             sub_cases: Vec::new(),
         });
+        let FromWorker::Done(mut with_sub_cases) = passed.clone() else {
+            unreachable!("it was just made");
+        };
+        with_sub_cases.sub_cases.push(SubCase {
+            name: "client-1".into(),
+            outcome: Outcome::Passed,
+            duration_us: 2,
+        });
+        let with_sub_cases = FromWorker::Done(with_sub_cases);
         let mut stream = Vec::new();
         order.encode(&mut stream);
         for said in [&failed, &passed, &FromWorker::Recalled(6)] {
             stream.extend(said.encode());
         }
+        stream.extend(with_sub_cases.encode());
         stream.extend(encode_cancel(5));
         stream.extend(encode_recall(4));
         for size in 1..stream.len() {
@@ -395,8 +401,9 @@ mod tests {
             assert_eq!(FromWorker::decode(&found[1]).unwrap(), failed);
             assert_eq!(FromWorker::decode(&found[2]).unwrap(), passed);
             assert_eq!(FromWorker::decode(&found[3]).unwrap(), FromWorker::Recalled(6));
-            assert_eq!(Watched::decode(&found[4]).unwrap(), Watched::Cancel(5));
-            assert_eq!(Watched::decode(&found[5]).unwrap(), Watched::Recall(4));
+            assert_eq!(FromWorker::decode(&found[4]).unwrap(), with_sub_cases);
+            assert_eq!(Watched::decode(&found[5]).unwrap(), Watched::Cancel(5));
+            assert_eq!(Watched::decode(&found[6]).unwrap(), Watched::Recall(4));
         }
     }
 

@@ -108,9 +108,7 @@ async fn a_closer_that_fails_hangs_or_panics_keeps_no_other_from_its_turn() {
     scope
         .defer("fails", || async { Err::<(), _>(error("no such bucket")) })
         .unwrap();
-    scope
-        .defer_within(millis(30), "hangs", || pending::<()>())
-        .unwrap();
+    scope.defer_within(millis(30), "hangs", pending::<()>).unwrap();
     scope.defer("panics", || async { panic!("boom") }).unwrap();
     scope
         .defer("panics at once", || -> std::future::Ready<()> { panic!("bang") })
@@ -435,9 +433,7 @@ async fn a_paused_clock_changes_no_deadline() {
         std::thread::sleep(millis(300));
         ended.send(())
     });
-    scope
-        .spawn("of the machine", async move { thread.await })
-        .unwrap();
+    scope.spawn("of the machine", thread).unwrap();
     let began = Instant::now();
     drop(scope.spawn("stubborn", pending::<()>()));
     let report = scope.stop().await.unwrap_err();
