@@ -18,6 +18,7 @@ fn line_at(case: &str, outcome: Outcome, started_unix_ms: u64, duration_us: u64)
         root_seed: Seed(1),
         variants: Vec::new(),
         forbidden: Vec::new(),
+        sub_cases: Vec::new(),
         axes: Vec::new(),
         tags: Vec::new(),
         started_unix_ms,

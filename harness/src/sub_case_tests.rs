@@ -12,6 +12,7 @@ fn case() -> Case {
         attempt: 0,
         folder: "/nonexistent".into(),
         environment: Arc::default(),
+        variants: Default::default(),
         run_id: "test".into(),
     })
 }

@@ -30,6 +30,9 @@ static SERVER: ServerKind = ServerKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
+    cluster: None,
+    serve: crate::serve::Serve::of::<Counting>(),
     start: &StartFn::<Counting>(start),
 };
 inventory::submit!(&SERVER);
@@ -42,6 +45,7 @@ static CLIENT: ClientKind = ClientKind {
     line: line!(),
     provides: &[],
     program: None,
+    variants: &[],
     connect: &ConnectFn::<Counting>(connect),
 };
 inventory::submit!(&CLIENT);
