@@ -144,7 +144,7 @@ impl<S: Service> Cluster<S> {
     }
 
     /// Prepares one more node, which joins when it is started ([`Server::start`]): its addresses are known, so that
-    /// the others can be told of it before.
+    /// the others can be told of it before. It has ports of the names that the first node has.
     ///
     /// # Errors
     /// When its settings or its folder cannot be made.
@@ -165,7 +165,8 @@ impl<S: Service> Cluster<S> {
         let name = format!("{}-{number}", inner.name);
         let settings = settings::<S>(inner.site, number)?;
         let variants = inner.case.variants(inner.site.name, u32::try_from(number).ok());
-        Server::prepare(
+        let first = inner.members.places().into_iter().next();
+        let node = Server::prepare(
             &inner.case,
             inner.kind,
             name,
@@ -173,7 +174,11 @@ impl<S: Service> Cluster<S> {
             settings,
             variants,
             &inner.members,
-        )
+        )?;
+        if let Some(first) = first {
+            node.place().lease_like(&first)?;
+        }
+        Ok(node)
     }
 
     /// Adds a node and starts it.

@@ -194,6 +194,18 @@ impl Place {
         Ok(number)
     }
 
+    /// Leases ports of the same names as those of `other`, each for the same view.
+    pub(crate) fn lease_like(&self, other: &Self) -> io::Result<()> {
+        let mut wanted = Vec::new();
+        for (name, port) in other.ports().iter() {
+            wanted.push((name.clone(), if port.is_admin { View::Admin } else { View::Client }));
+        }
+        for (name, view) in wanted {
+            self.port_for(&name, view)?;
+        }
+        Ok(())
+    }
+
     /// The address of a port that was asked for before, if it is for `view`.
     pub(crate) fn endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
         let ports = self.ports();
