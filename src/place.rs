@@ -198,7 +198,10 @@ impl Place {
     pub(crate) fn lease_like(&self, other: &Self) -> io::Result<()> {
         let mut wanted = Vec::new();
         for (name, port) in other.ports().iter() {
-            wanted.push((name.clone(), if port.is_admin { View::Admin } else { View::Client }));
+            wanted.push((
+                name.clone(),
+                if port.is_admin { View::Admin } else { View::Client },
+            ));
         }
         for (name, view) in wanted {
             self.port_for(&name, view)?;

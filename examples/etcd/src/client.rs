@@ -32,8 +32,12 @@ pub trait EtcdClient: Send + Sync {
     async fn delete(&self, key: &str) -> Result<bool, ClientError>;
 
     /// Writes `new` if the value is `expected` (`None`: if there is none); says whether it did.
-    async fn compare_and_swap(&self, key: &str, expected: Option<&str>, new: &str)
-    -> Result<bool, ClientError>;
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        expected: Option<&str>,
+        new: &str,
+    ) -> Result<bool, ClientError>;
 
     /// What happens to keys that begin with `prefix`, from the change with the number `from` on.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Box<dyn Watch>, ClientError>;

@@ -71,7 +71,11 @@ impl Etcdctl {
         Err(failure(&String::from_utf8_lossy(&output.stderr)))
     }
 
-    async fn range(&self, arguments: &[&str], consistency: Consistency) -> Result<Vec<KeyValue>, ClientError> {
+    async fn range(
+        &self,
+        arguments: &[&str],
+        consistency: Consistency,
+    ) -> Result<Vec<KeyValue>, ClientError> {
         let consistency = match consistency {
             Consistency::Linearizable => "--consistency=l",
             Consistency::Serializable => "--consistency=s",
@@ -138,7 +142,7 @@ impl EtcdClient for Etcdctl {
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Box<dyn Watch>, ClientError> {
         let from = format!("--rev={from}");
-        let mut child = self.spawn(&["watch", "--prefix", &from, "--", prefix])?;
+        let mut child = self.spawn(&["watch", "--prefix", &from, prefix])?;
         let pipes = child.stdout.take().zip(child.stderr.take());
         let (stdout, stderr) = pipes.ok_or_else(|| ClientError::lost("it has no output"))?;
         Ok(Box::new(Watching {
@@ -161,6 +165,9 @@ impl EtcdClient for Etcdctl {
         match self.run(&["lease", "keep-alive", "--once", &id], "").await {
             // Of a lease that is over it prints a sentence.
             Ok(printed) => Ok(read::<LeaseAnswer>(&printed).is_ok_and(|answer| answer.ttl > 0)),
+            Err(ClientError::Refused { message }) if message.contains("requested lease not found") => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
@@ -220,7 +227,10 @@ mod tests {
     #[test]
     fn an_error_is_told_without_the_log_around_it() {
         let printed = "{\"level\":\"warn\",\"msg\":\"retrying\"}\nError: etcdserver: request timed out\n";
-        assert_eq!(failure(printed).to_string(), "refused: etcdserver: request timed out");
+        assert_eq!(
+            failure(printed).to_string(),
+            "refused: etcdserver: request timed out"
+        );
         let late = failure("Error: context deadline exceeded\n");
         assert!(matches!(late, ClientError::TimedOut { .. }), "{late}");
         assert_eq!(failure("").to_string(), "refused: it said nothing");

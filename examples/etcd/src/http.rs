@@ -91,10 +91,12 @@ impl Http {
     }
 
     async fn send(self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Answer), ClientError> {
-        let stream = TcpStream::connect(self.0).await.map_err(|error| ClientError::Connect {
-            member: self.0,
-            reason: error.to_string().into(),
-        })?;
+        let stream = TcpStream::connect(self.0)
+            .await
+            .map_err(|error| ClientError::Connect {
+                member: self.0,
+                reason: error.to_string().into(),
+            })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::lost)?;
@@ -203,7 +205,10 @@ mod tests {
             r#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader"}}"#,
             "etcdserver: no leader",
         ] {
-            assert_eq!(refusal(body.as_bytes()).to_string(), "refused: etcdserver: no leader");
+            assert_eq!(
+                refusal(body.as_bytes()).to_string(),
+                "refused: etcdserver: no leader"
+            );
         }
     }
 }

@@ -58,7 +58,9 @@ impl Start<'_> {
     pub fn arguments(&self) -> Vec<String> {
         let Self { settings, .. } = self;
         let members = self.members.iter();
-        let members: Vec<String> = members.map(|(name, peer)| format!("{name}=http://{peer}")).collect();
+        let members: Vec<String> = members
+            .map(|(name, peer)| format!("{name}=http://{peer}"))
+            .collect();
         let state = match self.is_joining || settings.join == Join::Always {
             true => "existing",
             false => "new",

@@ -158,7 +158,9 @@ impl Operator {
     /// Removes a member; one that runs ends by itself.
     pub async fn remove_member(&self, id: MemberId) -> Result<(), ClientError> {
         let body = json!({ "ID": id.0.to_string() });
-        self.ask::<Value>("/v3/cluster/member/remove", body).await.map(drop)
+        self.ask::<Value>("/v3/cluster/member/remove", body)
+            .await
+            .map(drop)
     }
 
     /// Hands the lead to another member; only the leader can.
@@ -171,7 +173,9 @@ impl Operator {
 
     /// How many alarms there are.
     pub async fn alarms(&self) -> Result<usize, ClientError> {
-        let answer: AlarmsAnswer = self.ask("/v3/maintenance/alarm", json!({ "action": "GET" })).await?;
+        let answer: AlarmsAnswer = self
+            .ask("/v3/maintenance/alarm", json!({ "action": "GET" }))
+            .await?;
         Ok(answer.alarms.len())
     }
 

@@ -150,7 +150,10 @@ impl Watched {
     /// Its events, in order.
     pub(crate) fn events(self) -> Result<Vec<Event>, ClientError> {
         if self.compact_revision > 0 {
-            let message = format!("required revision has been compacted, up to {}", self.compact_revision);
+            let message = format!(
+                "required revision has been compacted, up to {}",
+                self.compact_revision
+            );
             return Err(ClientError::refused(message));
         }
         if self.canceled {
@@ -204,11 +207,20 @@ mod tests {
             r#"{"Header":{},"Events":[{"kv":{"key":"Zm9v","mod_revision":2}},{"type":1,"kv":{"key":"Zm9v","mod_revision":3}}],"CompactRevision":0,"Canceled":false,"Created":false}"#,
         ] {
             let events = read::<Watched>(json.as_bytes()).unwrap().events().unwrap();
-            let told: Vec<_> = events.iter().map(|event| (event.kind, event.change.revision)).collect();
+            let told: Vec<_> = events
+                .iter()
+                .map(|event| (event.kind, event.change.revision))
+                .collect();
             assert_eq!(told, [(EventKind::Put, 2), (EventKind::Delete, 3)]);
         }
         let compacted = read::<Watched>(br#"{"canceled":true,"compact_revision":"7"}"#).unwrap();
-        assert!(compacted.events().unwrap_err().to_string().contains("compacted, up to 7"));
+        assert!(
+            compacted
+                .events()
+                .unwrap_err()
+                .to_string()
+                .contains("compacted, up to 7")
+        );
     }
 
     #[test]

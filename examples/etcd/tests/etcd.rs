@@ -52,7 +52,9 @@ async fn etcd(node: &mut Node<Etcd>) -> Result<Instance> {
     let healthy = move || async move { Operator::new(client).is_healthy().await };
     let command = node.command("etcd").args(start.arguments());
     // It answers nobody before it has told the cluster its name, which takes the quorum.
-    let command = command.ready_when(tcp("client")).ready_when(probe("/health says so", healthy));
+    let command = command
+        .ready_when(tcp("client"))
+        .ready_when(probe("/health says so", healthy));
     Ok(command.ready_within(SETTLED).spawn().await?)
 }
 
@@ -93,7 +95,9 @@ impl ClusterView for Etcd {
             return Ok(None);
         };
         let mut members = operator.members().await?.into_iter();
-        Ok(members.find(|member| member.id == leader).map(|member| member.name))
+        Ok(members
+            .find(|member| member.id == leader)
+            .map(|member| member.name))
     }
 }
 
@@ -139,6 +143,20 @@ async fn leader_among(nodes: &[Server<Etcd>]) -> Result<Server<Etcd>> {
         Ok::<_, Error>(agreed)
     });
     Ok(nodes[index.await?].clone())
+}
+
+/// Makes `to` the leader of `nodes`.
+async fn hand_over(nodes: &[Server<Etcd>], to: &Server<Etcd>) -> Result {
+    let id = id_of(to).await?;
+    eventually("the lead is handed over", SETTLED, || async {
+        let leader = leader_among(nodes).await?;
+        if leader.name() != to.name() {
+            leader.admin().await?.move_leader(id).await?;
+        }
+        Ok::<_, Error>(leader_among(nodes).await?.name() == to.name())
+    })
+    .await?;
+    Ok(())
 }
 
 /// Waits until all that runs has stored the same.
@@ -235,13 +253,20 @@ impl Load {
 impl Ledger {
     /// That everything acknowledged is read from `client`, with its value.
     async fn is_kept(&self, client: &Client<Etcd>) -> Result {
-        assert!(!self.acknowledged.is_empty(), "nothing was acknowledged: {self:?}");
+        assert!(
+            !self.acknowledged.is_empty(),
+            "nothing was acknowledged: {self:?}"
+        );
         let read = || async { client.list("load/", Linearizable).await };
         let found: Vec<KeyValue> = eventually("everything is read", SETTLED, read).await?;
         let found: BTreeMap<_, _> = found.into_iter().map(|found| (found.key, found.value)).collect();
         let server = Client::link(client).server_name();
         for (key, value) in &self.acknowledged {
-            assert_eq!(found.get(key), Some(value), "{key} was acknowledged; read from {server}");
+            assert_eq!(
+                found.get(key),
+                Some(value),
+                "{key} was acknowledged; read from {server}"
+            );
         }
         Ok(())
     }
@@ -250,7 +275,7 @@ impl Ledger {
 mod agreement {
     use super::*;
 
-    #[robust_test(timeout = "60s", weight = 3)]
+    #[robust_test(timeout = "60s")]
     async fn three_members_agree_on_a_leader(db: Cluster<Etcd>) -> Result {
         let leader = db.until_settled(SETTLED).await?;
         for node in db.nodes() {
@@ -263,21 +288,13 @@ mod agreement {
         let to = id_of(&follower).await?;
         let refused = follower.admin().await?.move_leader(to).await;
         assert!(matches!(refused, Err(ClientError::Refused { .. })), "{refused:?}");
-        eventually("the lead is handed over", SETTLED, || async {
-            let leader = db.leader().await.context("somebody leads")?;
-            if leader.name() != follower.name() {
-                leader.admin().await?.move_leader(to).await?;
-            }
-            let leader = db.until_settled(SETTLED).await?;
-            Ok::<_, Error>(leader.name() == follower.name())
-        })
-        .await?;
+        hand_over(&db.nodes(), &follower).await?;
         follower.admin().await?.defragment().await?;
         until_equal(&db).await?;
         Ok(())
     }
 
-    #[robust_test(timeout = "60s", weight = 3)]
+    #[robust_test(timeout = "60s")]
     async fn what_one_member_acknowledged_is_read_from_every_other(
         db: Cluster<Etcd>,
         client: Client<Etcd>,
@@ -301,7 +318,7 @@ mod agreement {
         Ok(())
     }
 
-    #[robust_test(timeout = "60s", weight = 3)]
+    #[robust_test(timeout = "60s")]
     async fn serializable_reads_go_forward_and_arrive(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
         const LAST: u32 = 20;
         let clients = at_each(&client, &db.nodes()).await?;
@@ -331,7 +348,7 @@ mod agreement {
 mod one_member_down {
     use super::*;
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn a_killed_leader_is_replaced_and_comes_back(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
         let leader = db.until_settled(SETTLED).await?;
         at(&client, &leader).await?.put("before", "1").await?;
@@ -340,7 +357,10 @@ mod one_member_down {
         leader.kill().await?;
         let next = db.until_settled(SETTLED).await?;
         assert_ne!(next.name(), leader.name());
-        assert!(next.admin().await?.status().await?.term > term, "a new leader has a new term");
+        assert!(
+            next.admin().await?.status().await?.term > term,
+            "a new leader has a new term"
+        );
         let client = at(&client, &next).await?;
         put_at_last(&client, "during", "2").await?;
         assert_eq!(fresh(&client, "before").await?.as_deref(), Some("1"));
@@ -353,7 +373,7 @@ mod one_member_down {
         Ok(())
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn one_of_three_may_be_away(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
         let leader = db.until_settled(SETTLED).await?;
         let follower = others(&db, &leader).remove(0);
@@ -365,7 +385,10 @@ mod one_member_down {
             put_at_last(client, "number", &number.to_string()).await?;
         }
         follower.start().await?;
-        assert_eq!(fresh(&at(&client, &follower).await?, "number").await?.as_deref(), Some("9"));
+        assert_eq!(
+            fresh(&at(&client, &follower).await?, "number").await?.as_deref(),
+            Some("9")
+        );
         until_equal(&db).await?;
         Ok(())
     }
@@ -373,13 +396,17 @@ mod one_member_down {
     /// How long nobody may be served while the members are restarted one after another.
     const SILENCE_MAX: Duration = secs(10);
 
-    #[robust_test(timeout = "120s", weight = 3)]
+    #[robust_test(timeout = "120s")]
     async fn a_rolling_restart_loses_nothing(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
         db.until_settled(SETTLED).await?;
         let load = Load::on(at_each(&client, &db.nodes()).await?);
         db.rolling_restart(SETTLED).await?;
         let ledger = load.end().await?;
-        assert!(ledger.longest_silence < SILENCE_MAX, "{:?}", ledger.longest_silence);
+        assert!(
+            ledger.longest_silence < SILENCE_MAX,
+            "{:?}",
+            ledger.longest_silence
+        );
         for client in at_each(&client, &db.nodes()).await? {
             ledger.is_kept(&client).await?;
         }
@@ -399,7 +426,7 @@ mod quorum {
         Follower,
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn the_last_of_three_refuses_writes_and_fresh_reads(
         db: Cluster<Etcd>,
         client: Client<Etcd>,
@@ -429,7 +456,10 @@ mod quorum {
         }
         // The program tries again until its own limit.
         assert!(
-            matches!(read, Err(ClientError::Refused { .. } | ClientError::TimedOut { .. })),
+            matches!(
+                read,
+                Err(ClientError::Refused { .. } | ClientError::TimedOut { .. })
+            ),
             "a fresh read without the quorum: {read:?}"
         );
         let old = alone.get("key", Serializable).await?.context("it has the key")?;
@@ -447,8 +477,11 @@ mod quorum {
         Ok(())
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
-    async fn all_killed_at_once_have_what_was_acknowledged(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
+    #[robust_test(timeout = "90s")]
+    async fn all_killed_at_once_have_what_was_acknowledged(
+        db: Cluster<Etcd>,
+        client: Client<Etcd>,
+    ) -> Result {
         db.until_settled(SETTLED).await?;
         let load = Load::on(at_each(&client, &db.nodes()).await?);
         eventually("some of the load is there", SOON, || async {
@@ -471,7 +504,7 @@ mod quorum {
 mod pauses {
     use super::*;
 
-    #[robust_test(timeout = "60s", weight = 3)]
+    #[robust_test(timeout = "60s")]
     async fn a_frozen_follower_catches_up(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
         let leader = db.until_settled(SETTLED).await?;
         let follower = others(&db, &leader).remove(0);
@@ -481,7 +514,10 @@ mod pauses {
             put_at_last(&writer, "number", &number.to_string()).await?;
         }
         follower.resume().await?;
-        assert_eq!(fresh(&at(&client, &follower).await?, "number").await?.as_deref(), Some("9"));
+        assert_eq!(
+            fresh(&at(&client, &follower).await?, "number").await?.as_deref(),
+            Some("9")
+        );
         db.until_settled(SETTLED).await?;
         until_equal(&db).await?;
         Ok(())
@@ -489,7 +525,7 @@ mod pauses {
 
     const READERS: usize = 4;
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn a_frozen_leader_is_replaced_and_serves_nothing_old(
         db: Cluster<Etcd>,
         client: Client<Etcd>,
@@ -513,7 +549,10 @@ mod pauses {
         }
         assert_eq!(fresh(&old, "key").await?.as_deref(), Some("new"));
         db.until_settled(SETTLED).await?;
-        assert!(frozen.admin().await?.status().await?.term > term, "it has heard of the new term");
+        assert!(
+            frozen.admin().await?.status().await?.term > term,
+            "it has heard of the new term"
+        );
         until_equal(&db).await?;
         Ok(())
     }
@@ -535,7 +574,7 @@ mod membership {
         Ok(eventually("the member is removed", CHANGED, removed).await?)
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn a_member_joins_and_catches_up(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
         db.until_settled(SETTLED).await?;
         client.put("before", "1").await?;
@@ -558,7 +597,7 @@ mod membership {
         Follower,
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn a_removed_member_ends_and_counts_no_longer(
         db: Cluster<Etcd>,
         client: Client<Etcd>,
@@ -574,7 +613,7 @@ mod membership {
         let exit = leaving.expect_exit();
         remove(&staying[0].admin().await?, id).await?;
         let exit = exit.wait().await?;
-        assert_eq!(exit.to_string(), "exited with code 0");
+        assert_eq!(exit.to_string(), "exited with status 0");
         db.remove_node(leaving.number()).await?;
 
         db.until_settled(SETTLED).await?;
@@ -594,9 +633,17 @@ mod membership {
         Ok(())
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    /// No election that nothing calls for: only the leader of before knows what a member had.
+    fn calm() -> EtcdSettings {
+        EtcdSettings {
+            election_timeout: secs(5),
+            ..EtcdSettings::default()
+        }
+    }
+
+    #[robust_test(timeout = "90s")]
     async fn a_member_without_its_data_is_refused_until_it_is_added_again(
-        db: Cluster<Etcd>,
+        #[settings(calm())] db: Cluster<Etcd>,
         client: Client<Etcd>,
         #[values(new = Join::WhenAdded, existing = Join::Always)] join: Join,
     ) -> Result {
@@ -605,13 +652,15 @@ mod membership {
         let client = at(&client, &leader).await?;
         client.put("key", "1").await?;
         let id = id_of(&wiped).await?;
-        let settings = |join| EtcdSettings {
-            join,
-            ..EtcdSettings::default()
-        };
+        let settings = |join| EtcdSettings { join, ..calm() };
         wiped.allow_log("tocommit", "a member whose log is gone gives up");
 
-        let back = wiped.restarting().wipe_data().settings(settings(join)).run().await;
+        let back = wiped
+            .restarting()
+            .wipe_data()
+            .settings(settings(join))
+            .run()
+            .await;
         assert!(back.is_err(), "a member that knows nothing came back");
         let log = wiped.log()?;
         let said = match join {
@@ -627,19 +676,31 @@ mod membership {
         let back = wiped.restarting().wipe_data().settings(settings(Join::Always));
         back.run().await?;
         db.until_settled(SETTLED).await?;
-        assert_eq!(fresh(&at(&client, &wiped).await?, "key").await?.as_deref(), Some("1"));
+        assert_eq!(
+            fresh(&at(&client, &wiped).await?, "key").await?.as_deref(),
+            Some("1")
+        );
         until_equal(&db).await?;
         Ok(())
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(
+        timeout = "90s",
+        known_failure(
+            because = "a new leader does not know that the member had anything, and takes it back with an empty log, \
+                                 under the name of one that has acknowledged writes and voted: raft/raft.go, becomeLeader \
+                                 (Match begins at 0); such a member has to be removed and added: \
+                                 https://github.com/etcd-io/etcd/issues/11410"
+        )
+    )]
     async fn a_member_without_its_data_is_refused_by_a_new_leader_too(db: Cluster<Etcd>) -> Result {
         let leader = db.until_settled(SETTLED).await?;
-        let [wiped, next] = others(&db, &leader).try_into().map_err(|_| error("three nodes"))?;
+        let [wiped, next] = others(&db, &leader)
+            .try_into()
+            .map_err(|_| error("three nodes"))?;
         wiped.allow_log("tocommit", "a member whose log is gone gives up");
         wiped.kill().await?;
-        leader.admin().await?.move_leader(id_of(&next).await?).await?;
-        leader_among(&[leader, next]).await?;
+        hand_over(&[leader, next.clone()], &next).await?;
         let settings = EtcdSettings {
             join: Join::Always,
             ..EtcdSettings::default()
@@ -658,8 +719,8 @@ mod data {
     enum Damage {
         /// Its second half is gone.
         Cut,
-        /// A byte in its middle is another one.
-        Flipped,
+        /// The last value that was written is another one.
+        Changed,
     }
 
     /// Damages the log of a node that does not run. It is longer than what is in it: the rest is zero.
@@ -674,21 +735,32 @@ mod data {
         }
         let path = logs.into_iter().max().context("it has a log")?;
         let mut bytes = std::fs::read(&path)?;
-        let used = bytes.iter().rposition(|byte| *byte != 0).context("the log is empty")? + 1;
+        let used = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .context("the log is empty")?
+            + 1;
         match damage {
             Damage::Cut => bytes.truncate(used / 2),
-            Damage::Flipped => bytes[used / 2] ^= 0xff,
+            Damage::Changed => {
+                let windows = bytes.windows(RIGHT.len());
+                let places = windows.enumerate().filter(|(_, window)| *window == RIGHT);
+                let (place, _) = places.last().context("the log has the value")?;
+                bytes[place..place + WRONG.len()].copy_from_slice(WRONG);
+            }
         }
         Ok(std::fs::write(&path, bytes)?)
     }
 
     const KEYS: usize = 40;
+    const RIGHT: &[u8] = b"right";
+    const WRONG: &[u8] = b"wrong";
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn a_member_with_a_damaged_log_serves_nothing_wrong(
         db: Cluster<Etcd>,
         #[only("gateway")] client: Client<Etcd>,
-        #[values(cut = Damage::Cut, flipped = Damage::Flipped)] how: Damage,
+        #[values(cut = Damage::Cut, changed = Damage::Changed)] how: Damage,
     ) -> Result {
         let leader = db.until_settled(SETTLED).await?;
         let damaged = others(&db, &leader).remove(0);
@@ -700,14 +772,14 @@ mod data {
         damaged.allow_log("tocommit", "a member whose log is cut gives up");
         let restart = damaged.restarting().before_start(move |node| damage(node, how));
         match (restart.run().await, how) {
-            (Err(refused), Damage::Flipped) => {
+            (Err(refused), Damage::Changed) => {
                 assert!(damaged.log()?.contains("walpb: crc mismatch"), "{refused:?}");
             }
             (Err(refused), Damage::Cut) => {
                 let said = "Was the raft log corrupted, truncated, or lost?";
                 assert!(damaged.log()?.contains(said), "{refused:?}");
             }
-            (Ok(()), Damage::Flipped) => panic!("it did not notice"),
+            (Ok(()), Damage::Changed) => panic!("it did not notice"),
             // Another leader than the one that knows how far it was sends it what is missing.
             (Ok(()), Damage::Cut) => {
                 let found = at(&client, &damaged).await?.list("key/", Serializable).await?;
@@ -721,13 +793,23 @@ mod data {
     }
 
     /// A member whose log lost its end, and one that was away, are a majority.
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(
+        timeout = "90s",
+        known_failure(
+            because = "etcd takes any log that ends in the middle of a record for one that was torn by a crash, cuts it \
+                                 there and goes on (etcdserver/storage.go, readWAL; wal/repair.go), also when its database has \
+                                 applied more than the log has left: nothing compares the two, so members answer fresh reads \
+                                 differently"
+        )
+    )]
     async fn a_cut_log_costs_no_acknowledged_write(
         db: Cluster<Etcd>,
         #[only("gateway")] client: Client<Etcd>,
     ) -> Result {
         let leader = db.until_settled(SETTLED).await?;
-        let [cut, away] = others(&db, &leader).try_into().map_err(|_| error("three nodes"))?;
+        let [cut, away] = others(&db, &leader)
+            .try_into()
+            .map_err(|_| error("three nodes"))?;
         away.kill().await?;
         let writer = at(&client, &leader).await?;
         for number in 0..KEYS {
@@ -742,7 +824,8 @@ mod data {
         other?;
         for node in [cut, away] {
             let client = at(&client, &node).await?;
-            let found: Vec<_> = eventually("it is read", SETTLED, || client.list("key/", Linearizable)).await?;
+            let found: Vec<_> =
+                eventually("it is read", SETTLED, || client.list("key/", Linearizable)).await?;
             assert_eq!(found.len(), KEYS, "read from {}", node.name());
         }
         Ok(())
@@ -763,8 +846,14 @@ mod data {
         Ok(())
     }
 
-    #[robust_test]
-    async fn the_hash_at_a_revision_is_of_that_revision(server: Server<Etcd>, client: Client<Etcd>) -> Result {
+    #[robust_test(known_failure(
+        because = "Hash and HashKV have the same path in the gateway, and Hash wins, which knows no revision: \
+                   etcdserver/etcdserverpb/rpc.proto; https://github.com/etcd-io/etcd/pull/16464"
+    ))]
+    async fn the_hash_at_a_revision_is_of_that_revision(
+        server: Server<Etcd>,
+        client: Client<Etcd>,
+    ) -> Result {
         let operator = server.admin().await?;
         let revision = client.put("key", "1").await?;
         let before = operator.hash_at(revision).await?;
@@ -781,13 +870,18 @@ mod watches {
     async fn truth(client: &Client<Etcd>) -> Result<Vec<(String, u64)>> {
         let read = || async { client.list("seen/", Linearizable).await };
         let found: Vec<KeyValue> = eventually("all keys are read", SETTLED, read).await?;
-        let mut all: Vec<_> = found.into_iter().map(|found| (found.key, found.revision)).collect();
+        let mut all: Vec<_> = found
+            .into_iter()
+            .map(|found| (found.key, found.revision))
+            .collect();
         all.sort_by_key(|(_, revision)| *revision);
         Ok(all)
     }
 
     fn told(events: &[Event]) -> Vec<(String, u64)> {
-        let told = events.iter().map(|event| (event.change.key.clone(), event.change.revision));
+        let told = events
+            .iter()
+            .map(|event| (event.change.key.clone(), event.change.revision));
         told.collect()
     }
 
@@ -798,8 +892,11 @@ mod watches {
         }
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
-    async fn see_every_change_once_across_a_change_of_leader(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
+    #[robust_test(timeout = "90s")]
+    async fn see_every_change_once_across_a_change_of_leader(
+        db: Cluster<Etcd>,
+        client: Client<Etcd>,
+    ) -> Result {
         let leader = db.until_settled(SETTLED).await?;
         let staying = others(&db, &leader);
         let (watcher, writer) = (at(&client, &staying[0]).await?, at(&client, &staying[1]).await?);
@@ -813,13 +910,18 @@ mod watches {
 
         let mut events: Vec<Event> = Vec::new();
         while events.last().is_none_or(|event| event.change.key != "seen/end") {
-            events.push(watch.next(SOON).await.context(format!("after {:?}", told(&events)))?);
+            events.push(
+                watch
+                    .next(SOON)
+                    .await
+                    .context(format!("after {:?}", told(&events)))?,
+            );
         }
         assert_eq!(told(&events), truth(&writer).await?);
         Ok(())
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn go_on_without_a_gap_at_another_member(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
         db.until_settled(SETTLED).await?;
         let nodes = db.nodes();
@@ -837,7 +939,12 @@ mod watches {
         let mut watch = at(&client, &nodes[1]).await?.watch("seen/", seen + 1).await?;
         put_at_last(&writer, "seen/end", "x").await?;
         while events.last().is_none_or(|event| event.change.key != "seen/end") {
-            events.push(watch.next(SOON).await.context(format!("after {:?}", told(&events)))?);
+            events.push(
+                watch
+                    .next(SOON)
+                    .await
+                    .context(format!("after {:?}", told(&events)))?,
+            );
         }
         assert_eq!(told(&events), truth(&writer).await?);
         Ok(())
@@ -879,7 +986,7 @@ mod leases {
         Pause,
     }
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn end_in_time_and_not_before(
         db: Cluster<Etcd>,
         client: Client<Etcd>,
@@ -912,7 +1019,7 @@ mod leases {
     }
 
     /// The old leader wakes with the old end of the lease in mind.
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn that_are_kept_alive_outlive_the_leader_and_its_return(
         db: Cluster<Etcd>,
         client: Client<Etcd>,
@@ -929,7 +1036,10 @@ mod leases {
         // Until long after the old leader's end of it.
         let begun = Instant::now();
         while begun.elapsed() < TTL * 2 {
-            assert!(client.keep_alive(lease).await?, "it ended while it was kept alive");
+            assert!(
+                client.keep_alive(lease).await?,
+                "it ended while it was kept alive"
+            );
             tokio::time::sleep(TTL / 10).await;
         }
         leader.resume().await?;
@@ -946,7 +1056,7 @@ mod concurrency {
 
     const ROUNDS: u32 = 5;
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn of_eight_that_swap_exactly_one_wins(
         db: Cluster<Etcd>,
         #[count(8)] clients: Vec<Client<Etcd>>,
@@ -977,7 +1087,7 @@ mod concurrency {
 
     const EACH: u32 = 3;
 
-    #[robust_test(timeout = "90s", weight = 3)]
+    #[robust_test(timeout = "90s")]
     async fn eight_that_count_lose_no_increment(
         db: Cluster<Etcd>,
         #[count(8)] clients: Vec<Client<Etcd>>,
@@ -987,7 +1097,10 @@ mod concurrency {
         let count = clients.iter().map(|client| async {
             let mut done = 0;
             while done < EACH {
-                let found = client.get("counter", Serializable).await?.context("it is there")?;
+                let found = client
+                    .get("counter", Serializable)
+                    .await?
+                    .context("it is there")?;
                 let next = found.value.parse::<u32>()? + 1;
                 let next = next.to_string();
                 let swapped = client.compare_and_swap("counter", Some(&found.value), &next);
