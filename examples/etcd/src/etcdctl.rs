@@ -16,8 +16,8 @@ use crate::client::{
 };
 use crate::wire::{Compared, Deleted, LeaseAnswer, Range, Watched, Written, read};
 
-/// Its own limit for a request, a little shorter than ours.
-const COMMAND_TIMEOUT: &str = "9s";
+/// Its own limit for a request: longer than that of etcd, and shorter than ours.
+const COMMAND_TIMEOUT: &str = "7s";
 
 /// A client of the member that listens at `member`, which runs `program`.
 pub fn client(program: PathBuf, member: SocketAddr) -> Box<dyn EtcdClient> {
