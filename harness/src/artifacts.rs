@@ -87,6 +87,10 @@ pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: &[P
     }
     let mut files = Vec::new();
     list(&folder, &folder, &mut files)?;
+    for file in &files {
+        // What cannot be given back stays.
+        let _kept_whole = give_back_reserved(&folder.join(file));
+    }
     files.sort_by_key(|file| (file != LOG, file.clone()));
     files.truncate(LISTED_MAX);
     Ok(Kept { folder, files })
@@ -150,6 +154,37 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Files shorter than this are left as they are.
+const RESERVING_BYTES: u64 = 1 << 20;
+
+/// Gives back the disk that a file has reserved and never written: databases reserve a log of 64 MiB before they write
+/// a line of it, and a case leaves several. The file reads as before.
+fn give_back_reserved(file: &Path) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+    let length = std::fs::metadata(file)?.len();
+    if length < RESERVING_BYTES {
+        return Ok(());
+    }
+    let file = std::fs::File::options().write(true).open(file)?;
+    let mut at = 0;
+    while at < length {
+        let hole = seek(&file, SeekFrom::Hole(at))?;
+        if hole >= length {
+            break;
+        }
+        let data = match seek(&file, SeekFrom::Data(hole)) {
+            Ok(data) => data,
+            // None after it.
+            Err(rustix::io::Errno::NXIO) => length,
+            Err(error) => return Err(error.into()),
+        };
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&file, flags, hole, data - hole)?;
+        at = data;
+    }
+    Ok(())
+}
+
 fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -190,6 +225,29 @@ mod tests {
             );
         }
         assert_ne!(slug("a[b=1]"), slug("a_b_1"));
+    }
+
+    #[test]
+    fn what_a_file_reserved_is_given_back() {
+        use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("log");
+        let file = std::fs::File::create(&path).unwrap();
+        let bytes = 8 << 20;
+        if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_err() {
+            return; // A file system that reserves nothing.
+        }
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(b"middle", bytes / 2).unwrap();
+        file.sync_all().unwrap();
+        assert!(file.metadata().unwrap().blocks() * 512 >= bytes);
+        give_back_reserved(&path).unwrap();
+        let kept = file.metadata().unwrap().blocks() * 512;
+        assert!(kept < bytes / 8, "{kept}");
+        let mut whole = vec![0; bytes as usize];
+        whole[..5].copy_from_slice(b"begin");
+        whole[bytes as usize / 2..][..6].copy_from_slice(b"middle");
+        assert!(std::fs::read(&path).unwrap() == whole);
     }
 
     #[test]
