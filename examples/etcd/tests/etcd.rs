@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_suite::{
-    ClientError, Consistency, EtcdClient, EtcdSettings, Event, EventKind, Hash, Join, KeyValue, MemberId,
-    Operator, etcdctl, gateway, member,
+    ClientError, Consistency, EtcdClient, EtcdSettings, Event, EventKind, Hash, Join, KeyValue, Lease,
+    MemberId, Operator, etcdctl, gateway, member,
 };
 use futures_util::future::{join_all, try_join_all};
 use robust_test::prelude::*;

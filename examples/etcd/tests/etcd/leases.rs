@@ -43,34 +43,55 @@ async fn end_in_time_and_not_before(
     Ok(())
 }
 
-/// The old leader wakes with the old end of the lease in mind.
-#[robust_test(timeout = "90s")]
-async fn that_are_kept_alive_outlive_the_leader_and_its_return(
+/// How many leases are kept alive: more than the 16 that a leader ends at a time, so that some of them are left when
+/// the old leader has learnt that it is none.
+const LEASES: usize = 24;
+const KEPT_TTL: Duration = secs(4);
+/// Longer than a member tries to end a lease: 5 s and twice the election timeout.
+const AFTERWARDS: Duration = secs(8);
+
+/// Keeps all of `leases` alive for at least `long`.
+async fn keep_all(client: &Client<Etcd>, leases: &[Lease], long: Duration) -> Result {
+    let begun = Instant::now();
+    while begun.elapsed() < long {
+        let kept = try_join_all(leases.iter().map(|lease| client.keep_alive(*lease))).await?;
+        let ended = kept.iter().filter(|kept| !**kept).count();
+        assert_eq!(
+            ended,
+            0,
+            "of {LEASES} leases that were kept alive, after {:?}",
+            begun.elapsed()
+        );
+        tokio::time::sleep(KEPT_TTL / 10).await;
+    }
+    Ok(())
+}
+
+#[robust_test(
+    timeout = "90s",
+    known_failure(
+        because = "a leader that was frozen ends the leases that are over in its own old view when it wakes, also after \
+                             it has stepped down: the new leader gets its LeaseRevoke and obeys: etcdserver/server.go, run; \
+                             https://github.com/etcd-io/etcd/issues/15247, repaired in 3.4.29 by \
+                             https://github.com/etcd-io/etcd/pull/16822"
+    )
+)]
+async fn that_are_kept_alive_outlive_a_frozen_leader_and_its_return(
     db: Cluster<Etcd>,
-    client: Client<Etcd>,
+    #[only("gateway")] client: Client<Etcd>,
 ) -> Result {
     let leader = db.until_settled(SETTLED).await?;
     let staying = others(&db, &leader);
     let client = at(&client, &staying[0]).await?;
-    let lease = client.grant(TTL).await?;
-    client.put_with_lease("leased", "x", lease).await?;
+    let leases = try_join_all((0..LEASES).map(|_| client.grant(KEPT_TTL))).await?;
     leader.pause().await?;
     leader_among(&staying).await?;
-    let keep = || async { client.keep_alive(lease).await };
-    eventually("it is kept alive", SETTLED, keep).await?;
-    // Until long after the old leader's end of it.
-    let begun = Instant::now();
-    while begun.elapsed() < TTL * 2 {
-        assert!(
-            client.keep_alive(lease).await?,
-            "it ended while it was kept alive"
-        );
-        tokio::time::sleep(TTL / 10).await;
-    }
+    // Until the old leader's end of them is over.
+    keep_all(&client, &leases, KEPT_TTL * 3 / 2)
+        .await
+        .context("while it is frozen")?;
     leader.resume().await?;
-    db.until_settled(SETTLED).await?;
-    eventually("it is kept alive", SETTLED, keep).await?;
-    let found = client.get("leased", Linearizable).await?;
-    assert!(found.is_some(), "its key is gone");
-    Ok(())
+    keep_all(&client, &leases, AFTERWARDS)
+        .await
+        .context("when it is back")
 }
