@@ -212,10 +212,12 @@ async fn all_stop_and_all_are_killed(db: Cluster<Gossip>) -> Result {
 async fn a_node_joins_and_leaves(#[only("gossip")] db: Cluster<Gossip>) -> Result {
     let fourth = db.prepare_node()?;
     assert_eq!((fourth.number(), fourth.is_running()), (4, false));
-    // Its address is known to the others before it runs.
+    // Its address is known before it runs: to the scenario, and to the others.
+    let address = fourth.endpoint("gossip");
     db.rolling_restart(secs(10)).await?;
     assert_eq!(ask(&db.node(1), "sees").await?, "1 2 3");
     fourth.start().await?;
+    assert_eq!(fourth.endpoint("gossip"), address);
     db.until_connected(secs(10)).await?;
     assert_eq!(ask(&db.node(1), "sees").await?, "1 2 3 4");
     db.remove_node(2).await?;

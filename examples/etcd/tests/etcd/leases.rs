@@ -72,7 +72,7 @@ async fn keep_all(client: &Client<Etcd>, leases: &[Lease], long: Duration) -> Re
     known_failure(
         because = "a leader that was frozen ends the leases that are over in its own old view when it wakes, also after \
                              it has stepped down: the new leader gets its LeaseRevoke and obeys: etcdserver/server.go, run; \
-                             https://github.com/etcd-io/etcd/issues/15247, repaired in 3.4.29 by \
+                             https://github.com/etcd-io/etcd/issues/15247, mitigated later by \
                              https://github.com/etcd-io/etcd/pull/16822"
     )
 )]
