@@ -37,6 +37,7 @@
 /// | `known_failure(param = "label", because = "..")` | such cells are expected to fail, and fail when they pass; without parameters every cell; repeatable | |
 /// | `pin(axis = "value")`, `pin(param.axis = "value")` | the variant that the scenario needs; kinds that have the axis and not the value are skipped; repeatable | |
 /// | `forbid(axis = "value", because = "..")`, `forbid(param.axis = ..)` | variants that it cannot have: neither drawn nor expanded; repeatable | |
+/// | `allow_leak(threads = "pool", because = "..")`, `allow_leak(files, because = "..")` | what of a class (`tasks`, `threads`, `processes`, `descriptors`, `listeners`, `files`) may outlive a case: what has the text in its name, or all; repeatable; for a whole suite see [`allow_leak!`](crate::allow_leak!) | nothing |
 ///
 /// Labels are strings, or the numbers, `bool`s and characters that `#[values(..)]` was given.
 ///

@@ -107,3 +107,56 @@ macro_rules! main {
         }
     };
 }
+
+/// Lets something outlive every case of the suite, for a reason: a thread that a library starts once and keeps, say.
+/// What it allows becomes a part of the worker it happened in, which goes on; the case's log tells of it. For one
+/// scenario there is the option `allow_leak` of [`robust_test`](macro@robust_test), after which the worker is replaced.
+///
+/// The classes are `tasks` (they have no names), `threads` (by name), `processes` (by command line), `descriptors`
+/// (by path or kind), `listeners` (by protocol and address) and `files` (by name, in the temporary folder). An
+/// allowance for a text allows what has it in its name; one without allows the whole class.
+///
+/// ```
+/// robust_test::allow_leak!(threads = "blocking-pool", because = "the pool is started once and never ends");
+/// robust_test::allow_leak!(files, because = "the driver keeps a cache there");
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! allow_leak {
+    (tasks = $($rest:tt)*) => {
+        ::core::compile_error!("tasks have no names: write `tasks` alone");
+    };
+    ($class:ident = $containing:literal, because = $because:literal $(,)?) => {
+        $crate::allow_leak!(@ $class, ::core::option::Option::Some($containing), $because);
+    };
+    ($class:ident, because = $because:literal $(,)?) => {
+        $crate::allow_leak!(@ $class, ::core::option::Option::None, $because);
+    };
+    (@ tasks, $containing:expr, $because:literal) => { $crate::allow_leak!(@@ Tasks, $containing, $because); };
+    (@ threads, $containing:expr, $because:literal) => { $crate::allow_leak!(@@ Threads, $containing, $because); };
+    (@ processes, $containing:expr, $because:literal) => { $crate::allow_leak!(@@ Processes, $containing, $because); };
+    (@ descriptors, $containing:expr, $because:literal) => { $crate::allow_leak!(@@ Descriptors, $containing, $because); };
+    (@ listeners, $containing:expr, $because:literal) => { $crate::allow_leak!(@@ Listeners, $containing, $because); };
+    (@ files, $containing:expr, $because:literal) => { $crate::allow_leak!(@@ Files, $containing, $because); };
+    (@ $class:ident, $containing:expr, $because:literal) => {
+        ::core::compile_error!(::core::concat!(
+            "unknown class of leaks `",
+            ::core::stringify!($class),
+            "` (classes: `tasks`, `threads`, `processes`, `descriptors`, `listeners`, `files`)"
+        ));
+    };
+    (@@ $class:ident, $containing:expr, $because:literal) => {
+        $crate::__private::inventory::submit! {
+            $crate::__private::AllowedEverywhere($crate::__private::Allowance {
+                class: $crate::__private::LeakClass::$class,
+                containing: $containing,
+                because: $because,
+            })
+        }
+    };
+    ($($other:tt)*) => {
+        ::core::compile_error!(
+            "write `allow_leak!(threads = \"part of its name\", because = \"..\")` or `allow_leak!(files, because = \"..\")`"
+        );
+    };
+}

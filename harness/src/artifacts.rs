@@ -38,6 +38,23 @@ impl Kept {
     }
 }
 
+/// The last lines of each log in a case's folder that is not kept yet.
+pub(crate) fn ends_of_logs(folder: &Path, lines_max: usize) -> Vec<(String, Vec<String>)> {
+    let mut files = Vec::new();
+    // Before its first file there is no folder.
+    let _none = list(folder, folder, &mut files);
+    files.retain(|file| file.ends_with(".log"));
+    files.sort();
+    files.truncate(LISTED_MAX);
+    let end = |file: String| {
+        let text = tail(&folder.join(&file)).unwrap_or_else(|error| error.to_string());
+        let lines: Vec<&str> = text.lines().collect();
+        let last = &lines[lines.len().saturating_sub(lines_max)..];
+        (file, last.iter().map(|&line| line.to_owned()).collect())
+    };
+    files.into_iter().map(end).collect()
+}
+
 fn tail(path: &Path) -> io::Result<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = std::fs::File::open(path)?;

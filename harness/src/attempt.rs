@@ -1,23 +1,30 @@
 //! One attempt at a case, from the slot's side: the order goes out, output and verdict come in, deadlines
 //! hold, and whatever happens there is exactly one outcome.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ahead::Ahead;
 use crate::capture::Capture;
+use crate::deadline::Seen;
 use crate::event::SubCase;
 use crate::interrupt::{Interrupt, Urgency};
 use crate::launcher::Launcher;
+use crate::leak::AllowedBy;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::patience::Patience;
-use crate::protocol::{Done, FromWorker, Order, encode_cancel};
+use crate::protocol::{Done, FromWorker, Order, encode_cancel, encode_look};
 use crate::signal;
 use crate::worker_handle::{WorkerHandle, describe};
 
 /// How long a case that was asked to end may go on computing before it is killed.
 pub(crate) const UNWIND_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a worker may take to tell what it does before its case is asked to end.
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
 /// A case that takes longer gives those behind it to other slots.
 const QUICK: Duration = Duration::from_millis(2);
@@ -30,6 +37,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) waker: &'a OwnedFd,
     /// How long a case that began to unwind may take for teardown and leak check.
     pub(crate) teardown_within: Duration,
+    /// See [`crate::rules::Rules::allowed`].
+    pub(crate) allowed: &'a Mutex<BTreeSet<AllowedBy>>,
 }
 
 /// Why a case was asked to end.
@@ -44,6 +53,8 @@ enum Stage {
     Running,
     /// The body ended by itself; teardown and leak check have their own deadline.
     Ending,
+    /// Its time is over, and it tells what it does; `None`: in teardown or leak check.
+    Told(Option<Reason>),
     /// Asked to end; `bool`: the body is over.
     Unwinding(Reason, bool),
     /// `None`: teardown or leak check did not end.
@@ -69,6 +80,8 @@ pub(crate) struct Attempted {
     pub(crate) took_us: Option<u64>,
     /// Its parts with a verdict of their own, as far as it told.
     pub(crate) sub_cases: Vec<SubCase>,
+    /// What it was doing when its time was over.
+    pub(crate) seen: Option<Seen>,
 }
 
 impl Attempted {
@@ -78,6 +91,7 @@ impl Attempted {
             files: false,
             took_us: None,
             sub_cases: Vec::new(),
+            seen: None,
         }
     }
 }
@@ -94,7 +108,7 @@ pub(crate) fn run(
     buffer: &mut [u8],
 ) -> Attempted {
     let mut patience = Patience::default();
-    let (mut worker, watch, end) = loop {
+    let (mut worker, mut watch, end) = loop {
         let within = if held.is_some() {
             timeout
         } else {
@@ -113,6 +127,7 @@ pub(crate) fn run(
                     stage: Stage::Running,
                     until: now + within,
                     panicked: None,
+                    seen: None,
                 };
                 match watch.until_the_end(&mut worker, capture, buffer) {
                     End::Unready(error) => {
@@ -141,6 +156,7 @@ pub(crate) fn run(
                 files: done.files || !stays,
                 took_us: in_time.then_some(done.took_us),
                 sub_cases: done.sub_cases,
+                seen: watch.seen.take(),
             };
             if stays {
                 *held = Some(worker);
@@ -160,6 +176,7 @@ pub(crate) fn run(
                 files: true,
                 took_us: None,
                 sub_cases: Vec::new(),
+                seen: watch.seen.take(),
             }
         }
     }
@@ -176,6 +193,7 @@ struct Watch<'a, 'c> {
     until: Instant,
     /// The first panic it told of.
     panicked: Option<Problem>,
+    seen: Option<Seen>,
 }
 
 impl Watch<'_, '_> {
@@ -237,26 +255,45 @@ impl Watch<'_, '_> {
         let urgency = self.around.interrupt.urgency();
         let over = Instant::now() >= self.until;
         match &self.stage {
-            Stage::Ending if over || urgency == Urgency::Now => {
-                self.stage = Stage::Killed(None);
-                worker.kill();
-                self.until = Instant::now() + Duration::from_secs(60);
-            }
-            Stage::Running if urgency != Urgency::None || over => {
-                let reason = if over { Reason::Deadline } else { Reason::Interrupt };
-                // One that cannot be told is dead, which is noticed elsewhere.
-                let _gone = io::Write::write_all(&mut worker.watch, &encode_cancel(self.order.number));
-                self.stage = Stage::Unwinding(reason, false);
-                self.until = Instant::now() + UNWIND_WITHIN;
+            Stage::Ending | Stage::Told(None) if urgency == Urgency::Now => self.kill(worker, None),
+            Stage::Ending if over => self.look(worker, None),
+            Stage::Told(None) if over => self.kill(worker, None),
+            Stage::Running if over => self.look(worker, Some(Reason::Deadline)),
+            Stage::Running if urgency != Urgency::None => self.ask_to_end(worker, Reason::Interrupt),
+            Stage::Told(Some(reason)) if over || urgency == Urgency::Now => {
+                let reason = reason.clone();
+                self.ask_to_end(worker, reason);
             }
             Stage::Unwinding(reason, _) if over || urgency == Urgency::Now => {
-                self.stage = Stage::Killed(Some(reason.clone()));
-                worker.kill();
-                self.until = Instant::now() + Duration::from_secs(60);
+                let reason = reason.clone();
+                self.kill(worker, Some(reason));
             }
             Stage::Killed(_) if over => self.until = Instant::now() + Duration::from_secs(60),
             _ => {}
         }
+    }
+
+    /// Has the worker tell what it does; what the system knows of it is looked at here.
+    fn look(&mut self, worker: &mut WorkerHandle, reason: Option<Reason>) {
+        let folder = self.order.folder(&self.around.launcher.folder);
+        self.seen = Some(Seen::now(worker.pid(), &folder));
+        // One that cannot be told is dead, which is noticed elsewhere.
+        let _gone = io::Write::write_all(&mut worker.watch, &encode_look());
+        self.stage = Stage::Told(reason);
+        self.until = Instant::now() + LOOK_WITHIN;
+    }
+
+    fn ask_to_end(&mut self, worker: &mut WorkerHandle, reason: Reason) {
+        // As above.
+        let _gone = io::Write::write_all(&mut worker.watch, &encode_cancel(self.order.number));
+        self.stage = Stage::Unwinding(reason, false);
+        self.until = Instant::now() + UNWIND_WITHIN;
+    }
+
+    fn kill(&mut self, worker: &mut WorkerHandle, reason: Option<Reason>) {
+        self.stage = Stage::Killed(reason);
+        worker.kill();
+        self.until = Instant::now() + Duration::from_secs(60);
     }
 
     fn listen(&mut self, worker: &mut WorkerHandle, capture: &mut Capture) -> io::Result<Option<End>> {
@@ -270,7 +307,9 @@ impl Watch<'_, '_> {
                         match &mut self.stage {
                             Stage::Running => self.stage = Stage::Ending,
                             Stage::Unwinding(_, over) => *over = true,
-                            Stage::Ending | Stage::Killed(_) => continue,
+                            // It ended while it was looked at, too late.
+                            Stage::Told(Some(reason)) => self.stage = Stage::Unwinding(reason.clone(), true),
+                            Stage::Ending | Stage::Told(None) | Stage::Killed(_) => continue,
                         }
                         self.until = Instant::now() + self.around.teardown_within;
                     }
@@ -278,6 +317,23 @@ impl Watch<'_, '_> {
                         if self.stage == Stage::Running {
                             self.started = Instant::now();
                             self.until = self.started + self.timeout;
+                        }
+                    }
+                    FromWorker::Allowed(by) => {
+                        let allowed = self.around.allowed.lock();
+                        allowed.unwrap_or_else(PoisonError::into_inner).insert(by);
+                    }
+                    FromWorker::Seen(stacks) => {
+                        if let Some(seen) = &mut self.seen {
+                            seen.stacks = Some(stacks);
+                        }
+                        match &self.stage {
+                            Stage::Told(Some(reason)) => {
+                                let reason = reason.clone();
+                                self.ask_to_end(worker, reason);
+                            }
+                            Stage::Told(None) => self.kill(worker, None),
+                            _ => {}
                         }
                     }
                     FromWorker::Unready(error) => {
@@ -314,7 +370,7 @@ impl Watch<'_, '_> {
 
     /// The outcome of a case that gave a verdict, in time or not.
     fn judge(&self, outcome: Outcome) -> Outcome {
-        let Stage::Unwinding(reason, _) = &self.stage else {
+        let (Stage::Unwinding(reason, _) | Stage::Told(Some(reason))) = &self.stage else {
             return outcome;
         };
         let mut problem = self.asked_to_end(reason);
@@ -342,18 +398,19 @@ impl Watch<'_, '_> {
     fn judge_lost(&self, why: &str, status: io::Result<std::process::ExitStatus>) -> Outcome {
         let ended = status.map_or_else(|error| format!("was lost: {error}"), describe);
         let mut problem = match &self.stage {
-            Stage::Killed(Some(reason)) | Stage::Unwinding(reason, true) => {
+            Stage::Killed(Some(reason)) | Stage::Unwinding(reason, true) | Stage::Told(Some(reason)) => {
                 let mut problem = self.asked_to_end(reason);
                 problem.details = match &self.stage {
                     Stage::Killed(_) => format!(
                         "it did not unwind within {} when asked to, and was killed",
                         humantime::format_duration(UNWIND_WITHIN)
                     ),
+                    Stage::Told(_) => format!("while it was looked at, the worker {ended}"),
                     _ => format!("while it was torn down, the worker {ended}"),
                 };
                 problem
             }
-            Stage::Killed(None) => {
+            Stage::Killed(None) | Stage::Told(None) => {
                 let within = humantime::format_duration(self.around.teardown_within);
                 Problem::new(
                     Class::Teardown,

@@ -9,12 +9,14 @@ use crate::ahead::Ahead;
 use crate::artifacts;
 use crate::attempt::{self, Attempted, Surroundings};
 use crate::capture::Capture;
+use crate::deadline::{self, Seen};
 use crate::event::{Attempt, CaseFinished, SubCase};
 use crate::interrupt::Urgency;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::protocol::Order;
 use crate::registry::{Isolation, Rule};
 use crate::rules::{CaseToRun, Prepared, Rules};
+use crate::symbols::Symbols;
 use crate::variant::{Assignment, Mode};
 use crate::wall_clock::unix_ms;
 use crate::worker_handle::WorkerHandle;
@@ -25,6 +27,8 @@ pub(crate) struct Slot {
     pub(crate) waker: Arc<OwnedFd>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) capture: Capture,
+    /// Made for its first case that ends by its deadline.
+    symbols: Symbols,
 }
 
 /// A case's event, and whether more cases can run.
@@ -40,6 +44,7 @@ impl Slot {
             waker: rules.interrupt.waker()?,
             buffer: vec![0; 64 << 10],
             capture: Capture::new(rules.launcher.folder.join(format!("out{number}"))),
+            symbols: Symbols::default(),
         })
     }
 
@@ -69,7 +74,10 @@ impl Slot {
             if attempt > 0 {
                 order = rules.order(case, event.seed, attempt);
             }
-            let attempted = self.attempt(rules, case, &order, ahead, &mut usable);
+            let mut attempted = self.attempt(rules, case, &order, ahead, &mut usable);
+            if let Some(seen) = attempted.seen.take() {
+                tell_of_deadline(rules, &order, case, (&seen, &mut self.symbols), &mut attempted);
+            }
             event.outcome = apply_known_failure(attempted.outcome, known);
             event.sub_cases = attempted.sub_cases;
             known_with_their_case(&event.outcome, &mut event.sub_cases);
@@ -123,6 +131,7 @@ impl Slot {
                 files: true,
                 took_us: None,
                 sub_cases: attempted.sub_cases,
+                seen: None,
             };
         }
         let around = Surroundings {
@@ -130,6 +139,7 @@ impl Slot {
             interrupt: &rules.interrupt,
             waker: &self.waker,
             teardown_within: rules.teardown_within,
+            allowed: &rules.allowed,
         };
         let (capture, buffer) = (&mut self.capture, &mut self.buffer);
         if rules.isolation(case) != Isolation::Process {
@@ -220,6 +230,34 @@ fn variant_options(variants: &Assignment, mode: Mode) -> String {
         ));
     }
     options
+}
+
+/// Puts what a case was doing when its time was over into its verdict and, whole, among its files.
+fn tell_of_deadline(
+    rules: &Rules,
+    order: &Order,
+    case: CaseToRun<'_>,
+    (seen, symbols): (&Seen, &mut Symbols),
+    attempted: &mut Attempted,
+) {
+    let (Outcome::Failed(problem) | Outcome::Errored(problem)) = &mut attempted.outcome else {
+        return;
+    };
+    let (whole, short) = seen.tell(symbols, case.matrix.scenario.file);
+    let folder = order.folder(&rules.launcher.folder);
+    let path = folder.join(deadline::FILE);
+    let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(path, &whole));
+    let lost = written
+        .err()
+        .map(|error| format!("\n\n{} could not be written: {error}", deadline::FILE));
+    attempted.files = true;
+    let told = format!(
+        "{}\n\n{}{}",
+        problem.details,
+        deadline::shortened(&short),
+        lost.unwrap_or_default()
+    );
+    problem.details = told.trim_start().to_owned();
 }
 
 /// What the folder of a case is named after: each repetition keeps its own.

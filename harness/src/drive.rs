@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::outcome::Problem;
 use crate::panics::{self, Phase};
+use crate::probe::{Probe, Stacks};
 use crate::registry::Flavor;
 
 /// Asks a running case to unwind, from another thread.
@@ -19,12 +20,19 @@ pub(crate) struct Cancel {
     /// The order that is to end; orders count from 1.
     number: AtomicU64,
     notify: Notify,
+    /// What can be told of it meanwhile.
+    pub(crate) probe: Probe,
 }
 
 impl Cancel {
     pub(crate) fn cancel(&self, number: u64) {
         self.number.store(number, Ordering::SeqCst);
         self.notify.notify_waiters();
+    }
+
+    /// Looks at the running case, before it is asked to end.
+    pub(crate) fn look(&self) -> Stacks {
+        self.probe.look(|| self.notify.notify_waiters())
     }
 
     async fn wait_for(&self, number: u64) {
@@ -73,7 +81,7 @@ pub(crate) async fn or_cancelled<F: Future>(cancel: &Cancel, number: u64, future
         if cancelled.as_mut().poll(context).is_ready() {
             return std::task::Poll::Ready(None);
         }
-        future.as_mut().poll(context).map(Some)
+        cancel.probe.poll(future.as_mut(), context).map(Some)
     })
     .await
 }

@@ -4,6 +4,7 @@
 //! Knows nothing of the runner, of slots or of reports: an order comes in, a verdict goes out. The runner
 //! keeps the deadlines, because a case may freeze tokio's clock or block its thread.
 
+use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +15,13 @@ use crate::case::{Case, Facts};
 use crate::drive::{Cancel, catch, drive, new_runtime, or_cancelled, thaw};
 use crate::error::Error;
 use crate::footprint::{Footprint, Inventory, Observer};
+use crate::leak::{self, Allowance, AllowedBy, Leak, LeakClass, Sorted};
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Problem};
 use crate::panics::{self, Phase};
 use crate::param::{Begin, Body, BodyError, BodyResult, Build};
 use crate::process_tree;
-use crate::protocol::{Done, Order, WorkerConfig};
+use crate::protocol::{Done, FromWorker, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
 use crate::sub_case;
 use crate::temporary::Temporary;
@@ -34,8 +36,9 @@ pub(crate) struct Executor {
     /// By the scenario's number; made for its first case.
     matrices: Vec<Option<Rc<Matrix>>>,
     cancel: Arc<Cancel>,
-    /// Called when a body is over and something still takes its time.
-    body_over: Box<dyn Fn() + Send>,
+    tell: Box<dyn Fn(&FromWorker) + Send>,
+    /// What may outlive every case.
+    allowed: Vec<Allowance>,
     /// Kept from case to case while it is provably clean.
     runtime: Option<Runtime>,
     observer: Observer,
@@ -50,6 +53,8 @@ pub(crate) struct Executor {
 struct Baseline {
     footprint: Footprint,
     inventory: Inventory,
+    /// Whether something of a case belongs to it, as an allowance says.
+    is_adopted: bool,
 }
 
 impl Baseline {
@@ -57,17 +62,20 @@ impl Baseline {
         Self {
             inventory: Inventory::now(),
             footprint: observer.footprint(),
+            is_adopted: false,
         }
     }
 }
 
 impl Executor {
+    /// `tell` gets what is to be known before the verdict.
+    ///
     /// # Errors
     /// When no runtime can be made.
     pub(crate) fn new(
         config: WorkerConfig,
         cancel: Arc<Cancel>,
-        body_over: Box<dyn Fn() + Send>,
+        tell: Box<dyn Fn(&FromWorker) + Send>,
     ) -> std::io::Result<Self> {
         // The first runtime of a process opens descriptors that are never closed; they are no case's.
         drop(new_runtime(Flavor::CurrentThread, false)?);
@@ -75,6 +83,8 @@ impl Executor {
         let bare = Baseline::now(&observer);
         let runtime = new_runtime(Flavor::CurrentThread, false)?;
         let with_runtime = Baseline::now(&observer);
+        cancel.probe.set_runtime(Some(runtime.handle().clone()));
+        cancel.probe.is_here();
         let scenarios = crate::registry::unsorted();
         Ok(Self {
             environment: Arc::new(config.environment.clone()),
@@ -82,7 +92,8 @@ impl Executor {
             matrices: vec![None; scenarios.len()],
             scenarios,
             cancel,
-            body_over,
+            tell,
+            allowed: leak::everywhere(),
             runtime: Some(runtime),
             observer,
             temporary: Temporary::new(std::env::temp_dir()),
@@ -108,7 +119,7 @@ impl Executor {
                 let scenario = matrix.scenario;
                 files |= self.attempt(order, &matrix, &mut findings);
                 findings.should_panic = scenario.options.should_panic;
-                dirty = self.inspect(has_own_runtime(scenario), &mut findings);
+                dirty = self.inspect(order, scenario, &mut findings);
                 files = files || self.temporary.has_files();
             }
             Err(problem) => findings.body = Some(BodyEnd::Broken(problem)),
@@ -185,7 +196,7 @@ impl Executor {
         }
         if self.runtime.is_none() {
             match new_runtime(options.flavor, options.start_paused) {
-                Ok(runtime) => self.runtime = Some(runtime),
+                Ok(runtime) => self.keep_runtime(runtime),
                 Err(error) => {
                     let text = format!("no tokio runtime could be made: {error}");
                     findings.body = Some(BodyEnd::Broken(Problem::new(Class::Harness, text)));
@@ -193,7 +204,10 @@ impl Executor {
                 }
             }
             if !special {
-                self.with_runtime = Baseline::now(&self.observer);
+                self.with_runtime = Baseline {
+                    is_adopted: self.bare.is_adopted,
+                    ..Baseline::now(&self.observer)
+                };
             }
         }
         let Some(runtime) = &self.runtime else {
@@ -271,7 +285,7 @@ impl Executor {
         let mut thawed = false;
         while let Some(closer) = case.pop_closer() {
             if !std::mem::replace(&mut thawed, true) {
-                (self.body_over)();
+                (self.tell)(&FromWorker::BodyOver);
                 thaw(runtime);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -297,8 +311,17 @@ impl Executor {
 
     /// Looks at what the case left; names what outlives the settle window. Returns why the process is not as
     /// it was.
-    fn inspect(&mut self, own_runtime: bool, findings: &mut Findings) -> Option<String> {
-        let own_tasks = if own_runtime { self.end_own_runtime() } else { None };
+    fn inspect(
+        &mut self,
+        order: &Order,
+        scenario: &'static Scenario,
+        findings: &mut Findings,
+    ) -> Option<String> {
+        let own_tasks = if has_own_runtime(scenario) {
+            self.end_own_runtime()
+        } else {
+            None
+        };
         if !self.inspects {
             return None;
         }
@@ -307,7 +330,7 @@ impl Executor {
         } else {
             &self.bare
         };
-        let (changes, same) = if self.observer.sees(&before.footprint) {
+        let (changes, same) = if !before.is_adopted && self.observer.sees(&before.footprint) {
             (None, true)
         } else {
             let now = self.observer.footprint();
@@ -316,21 +339,76 @@ impl Executor {
                 now.same_resources(&before.footprint),
             )
         };
-        if own_tasks.is_none() && self.tasks() == 0 && same && !process_tree::has_children() {
+        // What a case that failed left there may tell why, and is kept with it.
+        let files = matches!(findings.body, Some(BodyEnd::Ok | BodyEnd::Skipped(_)));
+        let files = files && self.temporary.has_files();
+        if own_tasks.is_none() && self.tasks() == 0 && same && !files && !process_tree::has_children() {
             return changes;
         }
-        (self.body_over)();
+        let sorted = self.settle(order, scenario, own_tasks, files);
+        process_tree::end_descendants(&Default::default());
+        self.drop_runtime();
+        for (leak, by, allowance) in &sorted.allowed {
+            (self.tell)(&FromWorker::Allowed(*by));
+            // Not `eprintln!`: the case may have closed it.
+            let _closed = writeln!(
+                std::io::stderr(),
+                "left behind, as `{allowance}` allows: {} (because: {})",
+                leak.text,
+                allowance.because
+            );
+        }
+        let stays = |leak: &Leak| !leak.class.ends_with_the_case();
+        let files_alone = sorted.bad.iter().all(|leak| leak.class == LeakClass::Files);
+        findings.leaks = sorted.bad.into_iter().map(|leak| leak.text).collect();
+        if !files_alone {
+            return Some("the case left something behind".to_owned());
+        }
+        let mut left = sorted.allowed.iter().filter(|(leak, ..)| stays(leak));
+        if left.any(|(_, by, _)| matches!(by, AllowedBy::Scenario(..))) {
+            return Some("the case left behind what it may".to_owned());
+        }
+        // Nothing is left that should not be, but something may be gone: a descriptor that was closed.
+        let now = Baseline::now(&self.observer);
+        let lacks = now.inventory.lacks(&self.bare.inventory);
+        let changes = changes.or_else(|| lacks.then(|| "closed descriptors that are not its own".to_owned()));
+        if changes.is_none() && sorted.allowed.iter().any(|(leak, ..)| stays(leak)) {
+            // A library's, once and for all: the next case finds it here.
+            self.bare = Baseline {
+                is_adopted: true,
+                ..now
+            };
+        }
+        changes
+    }
+
+    /// What is left once nothing is but what is allowed, or the settle window is over.
+    fn settle(
+        &mut self,
+        order: &Order,
+        scenario: &'static Scenario,
+        own_tasks: Option<Leak>,
+        files: bool,
+    ) -> Sorted {
+        (self.tell)(&FromWorker::BodyOver);
         let until = Instant::now() + Duration::from_millis(self.config.settle_ms_max);
         let mut pause = Duration::from_micros(100);
-        let leaks = loop {
+        loop {
             if self.tasks() == 0 {
                 // Its idle helper threads end with it.
                 self.drop_runtime();
             }
             process_tree::reap_all();
-            let leaks = self.leaks();
-            if leaks.is_empty() || Instant::now() >= until {
-                break leaks;
+            let mut leaks: Vec<Leak> = own_tasks.iter().cloned().chain(self.leaks()).collect();
+            if files {
+                leaks.extend(self.temporary.left());
+            }
+            let own = scenario.options.allow_leak;
+            let sorted = leak::sort(leaks, (order.scenario, own), &self.allowed);
+            // Tasks of a runtime that is gone have had their time.
+            let over = sorted.bad.iter().all(|leak| Some(leak) == own_tasks.as_ref());
+            if over || Instant::now() >= until {
+                return sorted;
             }
             match &self.runtime {
                 Some(runtime) => {
@@ -340,25 +418,14 @@ impl Executor {
                 None => std::thread::sleep(pause),
             }
             pause = (pause * 2).min(Duration::from_millis(20));
-        };
-        process_tree::end_descendants(&Default::default());
-        self.drop_runtime();
-        let leaks: Vec<String> = own_tasks.into_iter().chain(leaks).collect();
-        if leaks.is_empty() {
-            // Nothing is left, but something may be gone: a descriptor that was closed.
-            let as_it_was = self.observer.footprint().same_resources(&self.bare.footprint);
-            return changes
-                .or_else(|| (!as_it_was).then(|| "closed descriptors that are not its own".to_owned()));
         }
-        findings.leaks = leaks;
-        Some("the case left something behind".to_owned())
     }
 
     /// Ends a runtime that is the case's alone: its threads and descriptors go with it, so its tasks are
     /// looked at before. Returns those that do not end by themselves.
-    fn end_own_runtime(&mut self) -> Option<String> {
+    fn end_own_runtime(&mut self) -> Option<Leak> {
         if self.inspects && self.tasks() > 0 {
-            (self.body_over)();
+            (self.tell)(&FromWorker::BodyOver);
             let until = Instant::now() + Duration::from_millis(self.config.settle_ms_max);
             while let Some(runtime) = self
                 .runtime
@@ -374,11 +441,15 @@ impl Executor {
         left
     }
 
-    fn leaks(&self) -> Vec<String> {
+    fn leaks(&self) -> Vec<Leak> {
         let mut leaks = Vec::new();
         leaks.extend(self.tasks_left());
         let children = process_tree::descendants(std::process::id(), &Default::default());
-        leaks.extend(children.iter().map(|process| format!("process {process}")));
+        leaks.extend(children.into_iter().map(|process| Leak {
+            class: LeakClass::Processes,
+            text: format!("process {process}"),
+            name: process.command_line,
+        }));
         let before = if self.runtime.is_some() {
             &self.with_runtime
         } else {
@@ -388,9 +459,10 @@ impl Executor {
         leaks
     }
 
-    fn tasks_left(&self) -> Option<String> {
+    fn tasks_left(&self) -> Option<Leak> {
         let tasks = self.tasks();
-        (tasks > 0).then(|| format!("{tasks} tokio task{}", if tasks == 1 { "" } else { "s" }))
+        let text = format!("{tasks} tokio task{}", if tasks == 1 { "" } else { "s" });
+        (tasks > 0).then(|| Leak::new(LeakClass::Tasks, text))
     }
 
     fn tasks(&self) -> usize {
@@ -399,7 +471,13 @@ impl Executor {
             .map_or(0, |runtime| runtime.metrics().num_alive_tasks())
     }
 
+    fn keep_runtime(&mut self, runtime: Runtime) {
+        self.cancel.probe.set_runtime(Some(runtime.handle().clone()));
+        self.runtime = Some(runtime);
+    }
+
     fn drop_runtime(&mut self) {
+        self.cancel.probe.set_runtime(None);
         if let Some(runtime) = self.runtime.take() {
             // Dropping it would wait for blocking tasks for ever.
             runtime.shutdown_timeout(Duration::from_millis(100));

@@ -9,6 +9,7 @@ use std::pin::Pin;
 
 pub use std::boxed::Box;
 
+pub use crate::leak::{Allowance, AllowedEverywhere, LeakClass};
 pub use crate::param::{
     Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesKinds, TakesNodes,
     TakesOn, TakesSettings, ValueIndex,

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
+use crate::leak::{Leak, LeakClass};
+use crate::sockets::Sockets;
 use crate::surface::{Alone, Surface, Texts, size_and_links, umask};
 use rustix::fs::{Mode, OFlags};
 
@@ -133,19 +135,30 @@ impl Inventory {
         }
     }
 
-    /// What is here and was not `before`, a line each.
-    pub(crate) fn beyond(&self, before: &Self) -> Vec<String> {
+    /// What is here and was not `before`.
+    pub(crate) fn beyond(&self, before: &Self) -> Vec<Leak> {
+        let mut sockets = None;
         let descriptors = self
             .descriptors
             .iter()
             .filter(|(number, target)| before.descriptors.get(number) != Some(target))
-            .map(|(number, target)| format!("file descriptor {number}: {}", with_address(target)));
+            .map(|(number, target)| descriptor(*number, target, &mut sockets));
         let threads = self
             .threads
             .iter()
             .filter(|(id, _)| !before.threads.contains_key(id))
-            .map(|(id, name)| format!("thread {id} ({name})"));
+            .map(|(id, name)| Leak {
+                class: LeakClass::Threads,
+                name: name.clone(),
+                text: format!("thread {id} ({name})"),
+            });
         descriptors.chain(threads).collect()
+    }
+
+    /// Whether something that was here `before` is not any more.
+    pub(crate) fn lacks(&self, before: &Self) -> bool {
+        let here = |(number, target)| self.descriptors.get(number) == Some(target);
+        !before.descriptors.iter().all(here) || !before.threads.keys().all(|id| self.threads.contains_key(id))
     }
 }
 
@@ -179,32 +192,42 @@ fn numbered(
     all
 }
 
-/// Says of a socket whether it listens, and where it is bound.
-fn with_address(target: &str) -> String {
-    let inode = target
-        .strip_prefix("socket:[")
-        .and_then(|rest| rest.strip_suffix(']'));
-    let found = inode.and_then(|inode| {
-        ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-            .iter()
-            .find_map(|table| {
-                std::fs::read_to_string(table)
-                    .ok()?
-                    .lines()
-                    .skip(1)
-                    .find_map(|line| {
-                        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-                        let port = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
-                        let state = if *fields.get(3)? == "0A" {
-                            "listening on"
-                        } else {
-                            "connected from"
-                        };
-                        (*fields.get(9)? == inode).then(|| format!("{target}, {state} TCP port {port}"))
-                    })
-            })
-    });
-    found.unwrap_or_else(|| target.to_owned())
+/// What an open descriptor is, in words. The tables of sockets are read for the first socket.
+fn descriptor(number: u32, target: &str, sockets: &mut Option<Sockets>) -> Leak {
+    let (mut class, mut what) = (LeakClass::Descriptors, target.to_owned());
+    if let Some(inode) = inner(target, "socket:[") {
+        if let Some(socket) = sockets.get_or_insert_with(Sockets::read).find(inode) {
+            what = socket.text;
+            if socket.is_reachable {
+                class = LeakClass::Listeners;
+            }
+        }
+    } else if let Some(pipe) = inner(target, "pipe:[") {
+        let end = match flags(number) & libc::O_ACCMODE {
+            libc::O_RDONLY => "reading end",
+            libc::O_WRONLY => "writing end",
+            _ => "both ends",
+        };
+        what = format!("the {end} of pipe {pipe}");
+    }
+    Leak {
+        class,
+        text: format!("file descriptor {number}: {what}"),
+        name: what,
+    }
+}
+
+fn inner<'a>(target: &'a str, before: &str) -> Option<&'a str> {
+    target.strip_prefix(before)?.strip_suffix(']')
+}
+
+/// The flags it was opened with; 0 when they cannot be had.
+fn flags(descriptor: u32) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags
+        .and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -292,9 +315,29 @@ mod tests {
                 wait.recv().unwrap_err()
             });
         is_up.recv().unwrap();
-        let new = Inventory::now().beyond(&before).join("\n");
-        assert!(new.contains(&format!("listening on TCP port {port}")), "{new}");
-        assert!(new.contains("(left-behind)"), "{new}");
+        let (_reading, writing) = std::io::pipe().unwrap();
+        let file = std::fs::File::open("/etc/passwd").unwrap();
+        let now = Inventory::now();
+        let new = now.beyond(&before);
+        let has = |class, text: &str| {
+            let found = |leak: &Leak| leak.class == class && leak.text.contains(text);
+            assert!(new.iter().any(found), "{text}: {new:?}");
+        };
+        has(
+            LeakClass::Listeners,
+            &format!(": TCP socket that listens on 127.0.0.1:{port}"),
+        );
+        has(LeakClass::Threads, "(left-behind)");
+        has(LeakClass::Descriptors, ": the reading end of pipe ");
+        let number = std::os::fd::AsRawFd::as_raw_fd(&writing);
+        has(
+            LeakClass::Descriptors,
+            &format!("file descriptor {number}: the writing end of pipe "),
+        );
+        has(LeakClass::Descriptors, ": /etc/passwd");
+        assert!(!now.lacks(&before));
+        drop(file);
+        assert!(Inventory::now().lacks(&now));
         drop(stop);
         thread.unwrap().join().unwrap();
     }

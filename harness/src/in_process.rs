@@ -39,7 +39,7 @@ impl InProcess {
         std::thread::Builder::new()
             .name("case".to_owned())
             .spawn(move || {
-                let mut executor = match Executor::new(config, executor_cancel, Box::new(|| ())) {
+                let mut executor = match Executor::new(config, executor_cancel, Box::new(|_| ())) {
                     Ok(executor) => executor.without_inspection(),
                     Err(error) => return eprintln!("robust-test: no tokio runtime could be made: {error}"),
                 };

@@ -11,6 +11,7 @@ pub mod case;
 pub mod caught;
 pub mod error;
 pub mod expansion;
+pub mod leak;
 pub mod param;
 pub mod processes;
 pub mod registry;
@@ -35,12 +36,16 @@ pub mod selection;
 mod verdict;
 
 // Inside a worker.
+mod awaits;
 mod drive;
 mod executor;
 mod flush;
 mod footprint;
 mod gate;
 mod panics;
+mod probe;
+mod sockets;
+mod stack;
 mod surface;
 mod temporary;
 mod worker;
@@ -49,6 +54,7 @@ mod worker;
 mod artifacts;
 mod attempt;
 mod capture;
+mod deadline;
 mod descriptors;
 mod in_process;
 mod interrupt;
@@ -59,6 +65,8 @@ mod pressure;
 mod process_tree;
 mod protocol;
 mod reaper;
+mod symbols;
+mod thread_state;
 mod worker_handle;
 
 // From events to reports.

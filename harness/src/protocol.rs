@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::event::SubCase;
+use crate::leak::AllowedBy;
 use crate::outcome::{Outcome, Problem};
 use crate::param::Environment;
+use crate::probe::Stacks;
 use crate::seed::Seed;
 
 /// See [`WorkerConfig::mark`].
@@ -92,6 +94,10 @@ pub(crate) enum FromWorker {
     Began,
     /// The answer to a recall: no order after this one has begun, nor will.
     Recalled(u64),
+    /// Something outlived the present case, as this allowance says it may.
+    Allowed(AllowedBy),
+    /// What it does, asked for when the time of its case was over.
+    Seen(Stacks),
     /// It could not begin to serve, and ends: the system had no room for its threads. With the error's number.
     Unready(i32),
 }
@@ -105,6 +111,9 @@ const PANICKED: u8 = b'p';
 const BODY_OVER: u8 = b'b';
 const UNREADY: u8 = b'u';
 const BEGAN: u8 = b'g';
+const ALLOWED: u8 = b'a';
+const SEEN: u8 = b's';
+const LOOK: u8 = b'l';
 const RECALL: u8 = b'r';
 const RECALLED: u8 = b'e';
 
@@ -195,6 +204,11 @@ pub(crate) fn encode_cancel(number: u64) -> Vec<u8> {
     frame(CANCEL, |bytes| bytes.extend(number.to_le_bytes()))
 }
 
+/// Asks the worker to tell what it does.
+pub(crate) fn encode_look() -> Vec<u8> {
+    frame(LOOK, |bytes| bytes.extend(0_u64.to_le_bytes()))
+}
+
 /// Asks the worker to begin no order up to `last` that was sent ahead, and to say which was the last to begin.
 pub(crate) fn encode_recall(last: u64) -> Vec<u8> {
     frame(RECALL, |bytes| bytes.extend(last.to_le_bytes()))
@@ -207,6 +221,8 @@ pub(crate) enum Watched {
     Cancel(u64),
     /// See [`encode_recall`].
     Recall(u64),
+    /// See [`encode_look`].
+    Look,
 }
 
 impl Watched {
@@ -214,6 +230,9 @@ impl Watched {
         let number = u64::from_le_bytes(take(&mut &frame.payload[..])?);
         if frame.kind == RECALL {
             return Ok(Self::Recall(number));
+        }
+        if frame.kind == LOOK {
+            return Ok(Self::Look);
         }
         expect(frame, CANCEL)?;
         Ok(Self::Cancel(number))
@@ -226,6 +245,8 @@ impl FromWorker {
             Self::Panicked(problem) => json_frame(PANICKED, problem),
             Self::BodyOver => frame(BODY_OVER, |_| {}),
             Self::Began => frame(BEGAN, |_| {}),
+            Self::Allowed(by) => json_frame(ALLOWED, by),
+            Self::Seen(stacks) => json_frame(SEEN, stacks),
             Self::Unready(error) => frame(UNREADY, |bytes| bytes.extend(error.to_le_bytes())),
             Self::Recalled(begun) => frame(RECALLED, |bytes| bytes.extend(begun.to_le_bytes())),
             Self::Done(done) if done.is_plain() => {
@@ -257,6 +278,8 @@ impl FromWorker {
             DONE => Ok(Self::Done(serde_json::from_slice(&frame.payload)?)),
             BODY_OVER => Ok(Self::BodyOver),
             BEGAN => Ok(Self::Began),
+            ALLOWED => Ok(Self::Allowed(serde_json::from_slice(&frame.payload)?)),
+            SEEN => Ok(Self::Seen(serde_json::from_slice(&frame.payload)?)),
             UNREADY => Ok(Self::Unready(i32::from_le_bytes(take(&mut &frame.payload[..])?))),
             PANICKED => Ok(Self::Panicked(serde_json::from_slice(&frame.payload)?)),
             other => Err(broken(format!("unknown frame {other:#x}"))),
@@ -383,7 +406,8 @@ mod tests {
         let with_sub_cases = FromWorker::Done(with_sub_cases);
         let mut stream = Vec::new();
         order.encode(&mut stream);
-        for said in [&failed, &passed, &FromWorker::Recalled(6)] {
+        let allowed = FromWorker::Allowed(AllowedBy::Scenario(3, 1));
+        for said in [&failed, &passed, &FromWorker::Recalled(6), &allowed] {
             stream.extend(said.encode());
         }
         stream.extend(with_sub_cases.encode());
@@ -401,9 +425,10 @@ mod tests {
             assert_eq!(FromWorker::decode(&found[1]).unwrap(), failed);
             assert_eq!(FromWorker::decode(&found[2]).unwrap(), passed);
             assert_eq!(FromWorker::decode(&found[3]).unwrap(), FromWorker::Recalled(6));
-            assert_eq!(FromWorker::decode(&found[4]).unwrap(), with_sub_cases);
-            assert_eq!(Watched::decode(&found[5]).unwrap(), Watched::Cancel(5));
-            assert_eq!(Watched::decode(&found[6]).unwrap(), Watched::Recall(4));
+            assert_eq!(FromWorker::decode(&found[4]).unwrap(), allowed);
+            assert_eq!(FromWorker::decode(&found[5]).unwrap(), with_sub_cases);
+            assert_eq!(Watched::decode(&found[6]).unwrap(), Watched::Cancel(5));
+            assert_eq!(Watched::decode(&found[7]).unwrap(), Watched::Recall(4));
         }
     }
 

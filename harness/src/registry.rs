@@ -8,6 +8,7 @@ use std::any::Any;
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use crate::leak::Allowance;
 use crate::param::{Begin, Environment, Shape};
 
 /// A declared scenario.
@@ -118,6 +119,8 @@ pub struct Options {
     pub pin: &'static [(&'static str, &'static str)],
     /// Variants that it cannot have: each of those that a rule names, on its own.
     pub forbid: &'static [Rule],
+    /// What may outlive a case.
+    pub allow_leak: &'static [Allowance],
 }
 
 impl Options {
@@ -138,6 +141,7 @@ impl Options {
         known_failure: &[],
         pin: &[],
         forbid: &[],
+        allow_leak: &[],
     };
 }
 

@@ -1,6 +1,7 @@
 //! What holds for every case of a run, and a case before it starts.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use crate::event::CaseFinished;
 use crate::in_process::InProcess;
 use crate::interrupt::Interrupt;
 use crate::launcher::Launcher;
+use crate::leak::AllowedBy;
 use crate::matrix::Matrix;
 use crate::outcome::Outcome;
 use crate::protocol::Order;
@@ -44,6 +46,8 @@ pub(crate) struct Rules {
     /// Where cases run that run in this process.
     pub(crate) in_process: Option<Mutex<InProcess>>,
     pub(crate) orders: AtomicU64,
+    /// The allowances that took effect.
+    pub(crate) allowed: Arc<Mutex<BTreeSet<AllowedBy>>>,
 }
 
 /// A case to run.

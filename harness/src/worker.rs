@@ -59,6 +59,7 @@ fn serve() -> io::Result<()> {
     // Before anything looks at how many threads there are, the thread of the cases must be one of them.
     let beginning = Arc::clone(&answers);
     let recalled = Arc::clone(&answers);
+    let looked = Arc::clone(&answers);
     let thread = std::thread::Builder::new()
         .name("case".to_owned())
         .spawn(move || {
@@ -71,6 +72,7 @@ fn serve() -> io::Result<()> {
     thread.inspect_err(|error| unready(&beginning, error))?;
     watch_runner(watch, |said| match said {
         Watched::Cancel(number) => to_cancel.cancel(number),
+        Watched::Look => say(&looked, &FromWorker::Seen(to_cancel.look())),
         Watched::Recall(last) => say(&recalled, &FromWorker::Recalled(to_close.recall(last))),
     })?;
     let _both_ways = closing.shutdown(Shutdown::Both);
@@ -89,9 +91,9 @@ fn run_cases(
     let mark = config.mark;
     // Its own: a case may close or replace stdout, and is found out only afterwards.
     let mut output = std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?);
-    let body_over = Box::new(move || say(&tell, &FromWorker::BodyOver));
+    let tell_early = Box::new(move |message: &FromWorker| say(&tell, message));
     let mut executor =
-        Executor::new(config, cancel, body_over).inspect_err(|error| unready(answers, error))?;
+        Executor::new(config, cancel, tell_early).inspect_err(|error| unready(answers, error))?;
     say(answers, &FromWorker::Began);
     while let Some(frame) = frames.wait(orders)? {
         let order = Order::decode(&frame)?;

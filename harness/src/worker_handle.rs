@@ -92,6 +92,10 @@ impl WorkerHandle {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends the present order, unless it was sent ahead, and those of `ahead` that were not sent yet. It writes
     /// to a channel that does not block, which a few orders of a few dozen bytes never fill.
     pub(crate) fn order<'a>(

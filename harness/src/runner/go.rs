@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::console::{complain, console, read_by_somebody};
@@ -23,6 +23,7 @@ use crate::in_process::InProcess;
 use crate::interrupt::{self, Interrupt};
 use crate::launcher::Launcher;
 use crate::layout::{self, Layout};
+use crate::leak::{self, Allowance, AllowedBy};
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::param::Environment;
@@ -126,6 +127,8 @@ impl Run<'_> {
         } else {
             None
         };
+        let allowed = Arc::new(Mutex::new(BTreeSet::new()));
+        let allowances = self.allowances();
         let rules = Rules {
             root_seed: seed,
             timeout: settings.timeout,
@@ -152,6 +155,7 @@ impl Run<'_> {
             interrupt: Arc::clone(&interrupt),
             in_process,
             orders: 0.into(),
+            allowed: Arc::clone(&allowed),
         };
 
         let (progress, heard) = sync_channel(REPORT_WAITING_MAX);
@@ -193,7 +197,13 @@ impl Run<'_> {
             }
             history_file::enter(&layout.folder, &entry.lines).is_ok()
         };
+        let took_effect = allowed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let signal = interrupt.signal();
+        if signal.is_none() {
+            for warning in without_effect(&allowances, &took_effect) {
+                complain(&warning);
+            }
+        }
         let bad = explainer
             .as_ref()
             .map(|_| reporter.bad_cases())
@@ -342,6 +352,38 @@ impl Run<'_> {
         }
     }
 
+    /// The allowances that this run can tell something about, each with the scenario it stands on: those of scenarios
+    /// that run, and those for all where nothing is left out.
+    fn allowances(&self) -> Vec<(AllowedBy, Allowance, String)> {
+        let mut found = Vec::new();
+        if self.settings.isolation == Some(Isolation::None) || self.settings.nextest.is_some() {
+            return found;
+        }
+        let run: BTreeSet<u32> = self.plan.jobs.iter().map(|job| job.scenario).collect();
+        for matrix in run.iter().map(|&number| &self.plan.matrices[number as usize]) {
+            let scenario = matrix.scenario;
+            let own = scenario.options.allow_leak;
+            if own.is_empty() {
+                continue;
+            }
+            let number = self.registered.iter().find(|(_, it)| std::ptr::eq(*it, scenario));
+            let Some((number, _)) = number else { continue };
+            let all = (0..).zip(own).map(|(at, allowance)| {
+                (
+                    AllowedBy::Scenario(*number, at),
+                    *allowance,
+                    format!(" of `{}`", matrix.name),
+                )
+            });
+            found.extend(all);
+        }
+        if self.plan.filtered_out == 0 && !run.is_empty() {
+            let all = (0..).zip(leak::everywhere());
+            found.extend(all.map(|(at, allowance)| (AllowedBy::Everywhere(at), allowance, "!".to_owned())));
+        }
+        found
+    }
+
     /// The verdicts of cases that do not run.
     fn skipped(&self, seed: Seed) -> Vec<CaseFinished> {
         let event = |skipped: &plan::Skipped| {
@@ -410,6 +452,22 @@ fn tell(text: &str, format: Format, file: &std::path::Path) {
     if let Err(error) = std::fs::write(file, format!("{text}\n")) {
         complain(&format!("cannot write {}: {error}", file.display()));
     }
+}
+
+/// What to say of allowances that were of no use.
+fn without_effect(
+    allowances: &[(AllowedBy, Allowance, String)],
+    took_effect: &BTreeSet<AllowedBy>,
+) -> Vec<String> {
+    let unused = allowances.iter().filter(|(by, ..)| !took_effect.contains(by));
+    unused
+        .map(|(_, allowance, place)| {
+            format!(
+                "`{allowance}`{place} took effect in no case: remove it if that is gone (because: {})",
+                allowance.because
+            )
+        })
+        .collect()
 }
 
 /// The reporter's thread: everything that happens, until nobody is left to tell.

@@ -266,6 +266,15 @@ fn options(options: &Options, private: &TokenStream) -> TokenStream {
         let rules = rules(&options.forbid, private);
         fields.push(quote!(forbid: #rules));
     }
+    if !options.allow_leak.is_empty() {
+        let allowances = options.allow_leak.iter().map(|allowance| {
+            let class = Ident::new(allowance.class, Span::mixed_site());
+            let containing = option(allowance.containing.as_ref());
+            let because = &allowance.because;
+            quote!(#private::Allowance { class: #private::LeakClass::#class, containing: #containing, because: #because })
+        });
+        fields.push(quote!(allow_leak: &[#(#allowances),*]));
+    }
     match fields.is_empty() {
         true => quote!(#private::Options::DEFAULT),
         false => quote!(#private::Options { #(#fields,)* ..#private::Options::DEFAULT }),

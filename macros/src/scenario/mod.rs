@@ -2,6 +2,7 @@
 //!
 //! Deliberately knows no parameter type by name: what a type is, it says itself, as a `Param`.
 
+mod allow_leak;
 mod expand;
 mod options;
 mod parameters;

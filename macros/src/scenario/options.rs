@@ -7,6 +7,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::LitStr;
 
+use super::allow_leak;
 use crate::diagnostics::Errors;
 use crate::parse::argument::{Argument, Value, pieces, require_text};
 use crate::parse::label::{self, Label};
@@ -34,6 +35,7 @@ pub(super) struct Options {
     pub(super) known_failure: Vec<Rule>,
     pub(super) pin: Vec<(Name, Label)>,
     pub(super) forbid: Vec<Rule>,
+    pub(super) allow_leak: Vec<allow_leak::Allowance>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -265,6 +267,15 @@ pub(super) const TABLE: &[Entry<Options>] = &[
                 return Err(syn::Error::new(rule.span, message));
             }
             options.forbid.push(rule);
+            Ok(())
+        },
+    },
+    Entry {
+        name: "allow_leak",
+        usage: r#"allow_leak(threads = "part of its name", because = "..")"#,
+        repeats: true,
+        read: |options, argument| {
+            options.allow_leak.push(allow_leak::read(argument)?);
             Ok(())
         },
     },
