@@ -134,10 +134,9 @@ impl Embedded {
     /// [`StartError`]; a task does not run any more then, a thread was asked to end.
     pub async fn spawn(self) -> Result<Instance, StartError> {
         let (log, log_begin) = self.plan.open_log("in process")?;
-        drop(log);
         let node = self.plan.place.name().to_owned();
         let refused = self.plan.refused(PathBuf::from("a thread"));
-        let server = InProcess::spawn(&node, self.runs.serve, self.runs.on_kill).map_err(refused)?;
+        let server = InProcess::spawn(&node, self.runs.serve, self.runs.on_kill, log).map_err(refused)?;
         self.plan.watch(Runs::InProcess(server), log_begin).await
     }
 }

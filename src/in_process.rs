@@ -209,8 +209,13 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> Exit {
 }
 
 impl InProcess {
-    /// Starts `serve` on a thread named after the node.
-    pub(crate) fn spawn(name: &str, serve: Serve, on_kill: Option<OnKill>) -> std::io::Result<Self> {
+    /// Starts `serve` on a thread named after the node, whose log gets what that thread traces.
+    pub(crate) fn spawn(
+        name: &str,
+        serve: Serve,
+        on_kill: Option<OnKill>,
+        log: std::fs::File,
+    ) -> std::io::Result<Self> {
         let stopping = Stopping(Arc::default());
         let killed: Arc<Flag> = Arc::default();
         let ended: Arc<Flag> = Arc::default();
@@ -220,6 +225,7 @@ impl InProcess {
             let (stopping, killed) = (stopping.clone(), Killed(killed.clone()));
             let (ended, exit) = (ended.clone(), exit.clone());
             move || {
+                robust_test_harness::trace::also_to(log);
                 let how = catch_unwind(AssertUnwindSafe(|| run(stopping, killed)));
                 let _ = exit.set(how.unwrap_or_else(|payload| panicked(&*payload)));
                 ended.raise();

@@ -137,6 +137,145 @@ fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
 }
 
 #[test]
+fn a_deadline_tells_what_the_case_awaits_and_what_its_server_does() {
+    let finished = run(&["waits_for_ever"]);
+    let verdicts = finished.verdicts();
+    let verdict = &verdicts["waits_for_ever_beside_its_server[server=echo,client=line]"];
+    assert_eq!(verdict.class, "deadline", "{verdict:?}");
+    let source = include_str!("suites/servers.rs");
+    let line = source
+        .lines()
+        .position(|line| line.ends_with("// here: it waits"));
+    let at = format!("it was at tests/suites/servers.rs:{}:", line.expect("a mark") + 1);
+    for part in [
+        &at,
+        "\nprocess pid ",
+        PROGRAM,
+        "the end of server.log:",
+        "  | echo server on port",
+    ] {
+        assert!(verdict.details.contains(part), "{part:?}: {}", verdict.details);
+    }
+    let server = verdict
+        .details
+        .lines()
+        .skip_while(|line| !line.contains(PROGRAM))
+        .nth(1);
+    let server = server.expect("a thread of the server's");
+    assert!(server.contains("`echo-server`: sleeping"), "{server}");
+}
+
+/// The names of the files in a folder.
+fn names(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn logs_of_what_failed_are_kept_shown_and_attached_and_others_only_where_asked_for() {
+    let (fails, passes) = (
+        "tells_of_itself[server=echo,client=line,fails=true]",
+        "tells_of_itself[server=echo,client=line,fails=false]",
+    );
+    let finished = run(&["tells_of_itself"]);
+    assert_eq!(finished.code(), Some(101));
+    let verdicts = finished.verdicts();
+    assert!(verdicts[passes].artifacts.is_none());
+    let kept = verdicts[fails].artifacts.clone().expect("kept");
+    assert!(
+        finished
+            .stdout
+            .contains(&format!("artifacts: {}", kept.display()))
+    );
+    let log = std::fs::read_to_string(kept.join("output.log")).expect("the case's log");
+    for told in [
+        "by println",
+        "INFO servers: by tracing number=7",
+        "started node=\"server\"",
+    ] {
+        assert!(log.contains(told), "{told:?}: {log}");
+    }
+    assert!(!log.contains("for developers"), "{log}");
+    let server = std::fs::read_to_string(kept.join("server.log")).expect("the node's log");
+    assert!(server.contains("echo server on port"), "{server}");
+    let embedded = verdicts["tells_of_itself[server=embedded,client=line,fails=true]"]
+        .artifacts
+        .clone();
+    for file in ["server.log", "output.log"] {
+        let log = std::fs::read_to_string(embedded.as_ref().expect("kept").join(file)).expect(file);
+        assert!(
+            log.contains("INFO servers: the embedded server is up"),
+            "{file}: {log}"
+        );
+        assert_eq!(log.contains("by tracing"), file == "output.log", "{file}: {log}");
+    }
+    // Only what failed is left of all cases.
+    assert_eq!(names(kept.parent().expect("the cases")).len(), 2);
+    let junit = std::fs::read_to_string(finished.report().join("junit.xml")).expect("junit.xml");
+    for file in ["output.log", "server.log"] {
+        let attached = format!("[[ATTACHMENT|{}]]", kept.join(file).display());
+        assert!(junit.contains(&attached), "{attached}: {junit}");
+    }
+    assert!(!finished.stdout.contains("---- server.log ----"));
+
+    let shown = run(&["tells_of_itself", "--show-logs"]);
+    let told = "---- server.log ----\n--- start 1: ";
+    assert!(shown.stdout.contains(told), "{}", shown.stdout);
+    assert_eq!(shown.stdout.matches("---- server.log ----").count(), 2);
+
+    let all = run(&["tells_of_itself", "--keep-logs"]);
+    let verdicts = all.verdicts();
+    let kept = verdicts[passes]
+        .artifacts
+        .clone()
+        .expect("kept, as was asked for");
+    assert!(
+        names(&kept).contains(&"server.log".to_owned()),
+        "{:?}",
+        names(&kept)
+    );
+    let log = std::fs::read_to_string(kept.join("output.log")).expect("the case's log");
+    assert!(log.contains("by println"), "{log}");
+    assert_eq!(names(kept.parent().expect("the cases")).len(), 4);
+}
+
+#[test]
+fn levels_of_what_is_told_are_chosen_by_a_variable() {
+    let output = |name: &str, value: &str| {
+        let finished = Planted::new(SERVERS)
+            .args(["tells_of_itself[server=embedded", "--show-output"])
+            .env(name, value)
+            .run();
+        finished.verdicts()["tells_of_itself[server=embedded,client=line,fails=false]"]
+            .output
+            .clone()
+    };
+    for name in ["ROBUST_LOG", "RUST_LOG"] {
+        let loud = output(name, "servers=debug");
+        assert!(
+            loud.contains("DEBUG servers: by tracing, for developers"),
+            "{loud}"
+        );
+        let quiet = output(name, "off");
+        assert!(
+            !quiet.contains("by tracing") && quiet.contains("by println"),
+            "{quiet}"
+        );
+    }
+    let refused = Planted::new(SERVERS).env("ROBUST_LOG", "servers=loud").run();
+    assert_eq!(refused.code(), Some(2));
+    assert!(
+        refused.stderr.contains("ROBUST_LOG is `servers=loud`"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn servers_die_with_a_killed_runner() {
     let suite = Planted::new(SERVERS)
         .args([

@@ -83,8 +83,10 @@ fn each_quick_case_has_its_own_verdict_output_and_files() {
                 "{}",
                 verdict.output
             );
-        } else {
-            assert_eq!(verdict.output, expected, "{number}");
+        } else if verdict.output != expected {
+            // Of those that leave a file, which they may.
+            let told = format!("{expected}left behind, as `allow_leak(files)` allows: `left-{number}` in");
+            assert!(verdict.output.starts_with(&told), "{number}: {}", verdict.output);
         }
     }
 }

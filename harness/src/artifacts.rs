@@ -17,22 +17,43 @@ pub(crate) struct Kept {
     pub(crate) folder: PathBuf,
     /// Relative to the folder, sorted; the log first.
     pub(crate) files: Vec<String>,
+    /// How many files are not listed.
+    pub(crate) more: usize,
 }
 
 /// How much of the end of each log reports show.
 const SHOWN_BYTES: u64 = 64 << 10;
+/// How much of all of them.
+const ALL_SHOWN_BYTES: usize = 1 << 20;
 
 impl Kept {
-    /// The ends of the logs beside the case's own output, each under its name.
+    /// The logs beside the case's own output, each under its name: whole, or their ends, with what is left out and
+    /// where that is.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
-        for file in self
-            .files
-            .iter()
-            .filter(|file| file.ends_with(".log") && *file != LOG)
-        {
-            let shown = tail(&self.folder.join(file)).unwrap_or_else(|error| error.to_string());
-            text.push_str(&format!("\n---- {file} ----\n{shown}"));
+        let logs = self.files.iter();
+        for file in logs.filter(|file| file.ends_with(".log") && *file != LOG) {
+            text.push_str(&format!("\n---- {file} ----\n"));
+            let path = self.folder.join(file);
+            if text.len() >= ALL_SHOWN_BYTES {
+                text.push_str(&format!("[... left out here: {} ...]\n", path.display()));
+                continue;
+            }
+            match tail(&path) {
+                Ok((0, shown)) => text.push_str(&shown),
+                Ok((left_out, shown)) => text.push_str(&format!(
+                    "[... {left_out} bytes are left out here; all of it: {} ...]\n{shown}",
+                    path.display()
+                )),
+                Err(error) => text.push_str(&error.to_string()),
+            }
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+        if self.more > 0 {
+            let folder = self.folder.display();
+            text.push_str(&format!("\n[... {} more files in {folder} ...]\n", self.more));
         }
         text
     }
@@ -47,7 +68,7 @@ pub(crate) fn ends_of_logs(folder: &Path, lines_max: usize) -> Vec<(String, Vec<
     files.sort();
     files.truncate(LISTED_MAX);
     let end = |file: String| {
-        let text = tail(&folder.join(&file)).unwrap_or_else(|error| error.to_string());
+        let text = tail(&folder.join(&file)).map_or_else(|error| error.to_string(), |(_, text)| text);
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(lines_max)..];
         (file, last.iter().map(|&line| line.to_owned()).collect())
@@ -55,14 +76,23 @@ pub(crate) fn ends_of_logs(folder: &Path, lines_max: usize) -> Vec<(String, Vec<
     files.into_iter().map(end).collect()
 }
 
-fn tail(path: &Path) -> io::Result<String> {
+/// How many bytes are before it, and the end of a file, from the beginning of a line on where there is one.
+fn tail(path: &Path) -> io::Result<(u64, String)> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(SHOWN_BYTES)))?;
+    let mut before = file.metadata()?.len().saturating_sub(SHOWN_BYTES);
+    file.seek(SeekFrom::Start(before))?;
     let mut bytes = Vec::new();
     file.take(SHOWN_BYTES).read_to_end(&mut bytes)?;
-    Ok(crate::capture::readable(&bytes))
+    if before > 0 {
+        let line = bytes
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        bytes.drain(..line);
+        before += line as u64;
+    }
+    Ok((before, crate::capture::readable(&bytes)))
 }
 
 /// A file name for a case: readable, unique, without characters that artifact uploads refuse.
@@ -109,8 +139,11 @@ pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: &[P
         let _kept_whole = give_back_reserved(&folder.join(file));
     }
     files.sort_by_key(|file| (file != LOG, file.clone()));
+    // Logs are listed before a database's thousands of files.
+    files.sort_by_key(|file| !file.ends_with(".log"));
+    let more = files.len().saturating_sub(LISTED_MAX);
     files.truncate(LISTED_MAX);
-    Ok(Kept { folder, files })
+    Ok(Kept { folder, files, more })
 }
 
 /// Removes a folder and all in it, also what was made read-only.
@@ -284,8 +317,49 @@ mod tests {
             )
             .unwrap();
             assert_eq!(kept.files, ["output.log".to_owned(), format!("node/{round}.log")]);
-            assert_eq!(kept.logs(), format!("\n---- node/{round}.log ----\n{round}"));
+            assert_eq!(kept.logs(), format!("\n---- node/{round}.log ----\n{round}\n"));
             assert!(!source.exists());
         }
+    }
+
+    #[test]
+    fn what_is_left_out_of_logs_is_told_with_where_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let (cases, source) = (home.path().join("cases"), home.path().join("source"));
+        std::fs::create_dir_all(source.join("data")).unwrap();
+        for number in 0..LISTED_MAX + 10 {
+            std::fs::write(source.join("data").join(format!("{number:03}")), "").unwrap();
+        }
+        for number in 0..20 {
+            let name = format!("node-{number:02}.log");
+            let mut log = std::fs::File::create(source.join(name)).unwrap();
+            // As long as a server's that printed for hours, and as quick to make.
+            log.set_len(3 << 30).unwrap();
+            std::io::Seek::seek(&mut log, io::SeekFrom::End(0)).unwrap();
+            let line = format!("{}\n", "x".repeat(99));
+            io::Write::write_all(&mut log, line.repeat(1000).as_bytes()).unwrap();
+        }
+        let mut capture = Capture::new(home.path().join("spill"));
+        let kept = keep(&cases, "a", &mut capture, std::slice::from_ref(&source)).unwrap();
+        assert_eq!(kept.files.len(), LISTED_MAX);
+        assert_eq!(
+            kept.files[..2],
+            ["output.log".to_owned(), "node-00.log".to_owned()]
+        );
+        let logs = kept.logs();
+        assert!(logs.len() < ALL_SHOWN_BYTES + (100 << 10), "{}", logs.len());
+        let length = (3_u64 << 30) + 100_000;
+        let shown = SHOWN_BYTES / 100 * 100;
+        let first = kept.folder.join("node-00.log");
+        let told = format!(
+            "---- node-00.log ----\n[... {} bytes are left out here; all of it: {} ...]\nxxx",
+            length - shown,
+            first.display()
+        );
+        assert!(logs.contains(&told), "{told}");
+        let last = kept.folder.join("node-19.log");
+        assert!(logs.contains(&format!("[... left out here: {} ...]", last.display())));
+        let more = format!("[... 31 more files in {} ...]\n", kept.folder.display());
+        assert!(logs.ends_with(&more), "{}", &logs[logs.len() - 200..]);
     }
 }

@@ -185,7 +185,8 @@ impl Slot {
         if !passed || rules.show_output {
             event.output = self.capture.text();
         }
-        if passed {
+        let keeps = rules.keep_logs && event.outcome == Outcome::Passed;
+        if passed && !keeps {
             return;
         }
         event.reproduce = format!(
@@ -199,7 +200,7 @@ impl Slot {
         );
         match artifacts::keep(&rules.cases, &folder_name(event), &mut self.capture, leftovers) {
             Ok(kept) => {
-                if rules.show_logs {
+                if rules.show_logs && !passed {
                     event.output.push_str(&kept.logs());
                 }
                 event.artifacts = Some(kept.folder.to_string_lossy().into_owned());

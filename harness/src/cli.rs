@@ -229,6 +229,8 @@ fn settings(
         junit: reporting.junit,
         report_dir: reporting.report_dir,
         show_logs: reporting.show_logs,
+        keep_logs: reporting.keep_logs,
+        log: environment::log(env)?,
         bins: of_kinds.bins,
         external: config.map(|config| config.external).unwrap_or_default(),
         variants: Choice {

@@ -4,7 +4,8 @@
 //! Knows nothing of the runner, of slots or of reports: an order comes in, a verdict goes out. The runner
 //! keeps the deadlines, because a case may freeze tokio's clock or block its thread.
 
-use std::io::Write as _;
+mod leak_check;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +16,11 @@ use crate::case::{Case, Facts};
 use crate::drive::{Cancel, catch, drive, new_runtime, or_cancelled, thaw};
 use crate::error::Error;
 use crate::footprint::{Footprint, Inventory, Observer};
-use crate::leak::{self, Allowance, AllowedBy, Leak, LeakClass, Sorted};
+use crate::leak::{self, Allowance};
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Problem};
 use crate::panics::{self, Phase};
 use crate::param::{Begin, Body, BodyError, BodyResult, Build};
-use crate::process_tree;
 use crate::protocol::{Done, FromWorker, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
 use crate::sub_case;
@@ -307,168 +307,6 @@ impl Executor {
                 Err((_, problem)) => findings.teardown.push(format!("{what}: {problem}")),
             }
         }
-    }
-
-    /// Looks at what the case left; names what outlives the settle window. Returns why the process is not as
-    /// it was.
-    fn inspect(
-        &mut self,
-        order: &Order,
-        scenario: &'static Scenario,
-        findings: &mut Findings,
-    ) -> Option<String> {
-        let own_tasks = if has_own_runtime(scenario) {
-            self.end_own_runtime()
-        } else {
-            None
-        };
-        if !self.inspects {
-            return None;
-        }
-        let before = if self.runtime.is_some() {
-            &self.with_runtime
-        } else {
-            &self.bare
-        };
-        let (changes, same) = if !before.is_adopted && self.observer.sees(&before.footprint) {
-            (None, true)
-        } else {
-            let now = self.observer.footprint();
-            (
-                now.changes(&before.footprint),
-                now.same_resources(&before.footprint),
-            )
-        };
-        // What a case that failed left there may tell why, and is kept with it.
-        let files = matches!(findings.body, Some(BodyEnd::Ok | BodyEnd::Skipped(_)));
-        let files = files && self.temporary.has_files();
-        if own_tasks.is_none() && self.tasks() == 0 && same && !files && !process_tree::has_children() {
-            return changes;
-        }
-        let sorted = self.settle(order, scenario, own_tasks, files);
-        process_tree::end_descendants(&Default::default());
-        self.drop_runtime();
-        for (leak, by, allowance) in &sorted.allowed {
-            (self.tell)(&FromWorker::Allowed(*by));
-            // Not `eprintln!`: the case may have closed it.
-            let _closed = writeln!(
-                std::io::stderr(),
-                "left behind, as `{allowance}` allows: {} (because: {})",
-                leak.text,
-                allowance.because
-            );
-        }
-        let stays = |leak: &Leak| !leak.class.ends_with_the_case();
-        let files_alone = sorted.bad.iter().all(|leak| leak.class == LeakClass::Files);
-        findings.leaks = sorted.bad.into_iter().map(|leak| leak.text).collect();
-        if !files_alone {
-            return Some("the case left something behind".to_owned());
-        }
-        let mut left = sorted.allowed.iter().filter(|(leak, ..)| stays(leak));
-        if left.any(|(_, by, _)| matches!(by, AllowedBy::Scenario(..))) {
-            return Some("the case left behind what it may".to_owned());
-        }
-        // Nothing is left that should not be, but something may be gone: a descriptor that was closed.
-        let now = Baseline::now(&self.observer);
-        let lacks = now.inventory.lacks(&self.bare.inventory);
-        let changes = changes.or_else(|| lacks.then(|| "closed descriptors that are not its own".to_owned()));
-        if changes.is_none() && sorted.allowed.iter().any(|(leak, ..)| stays(leak)) {
-            // A library's, once and for all: the next case finds it here.
-            self.bare = Baseline {
-                is_adopted: true,
-                ..now
-            };
-        }
-        changes
-    }
-
-    /// What is left once nothing is but what is allowed, or the settle window is over.
-    fn settle(
-        &mut self,
-        order: &Order,
-        scenario: &'static Scenario,
-        own_tasks: Option<Leak>,
-        files: bool,
-    ) -> Sorted {
-        (self.tell)(&FromWorker::BodyOver);
-        let until = Instant::now() + Duration::from_millis(self.config.settle_ms_max);
-        let mut pause = Duration::from_micros(100);
-        loop {
-            if self.tasks() == 0 {
-                // Its idle helper threads end with it.
-                self.drop_runtime();
-            }
-            process_tree::reap_all();
-            let mut leaks: Vec<Leak> = own_tasks.iter().cloned().chain(self.leaks()).collect();
-            if files {
-                leaks.extend(self.temporary.left());
-            }
-            let own = scenario.options.allow_leak;
-            let sorted = leak::sort(leaks, (order.scenario, own), &self.allowed);
-            // Tasks of a runtime that is gone have had their time.
-            let over = sorted.bad.iter().all(|leak| Some(leak) == own_tasks.as_ref());
-            if over || Instant::now() >= until {
-                return sorted;
-            }
-            match &self.runtime {
-                Some(runtime) => {
-                    thaw(runtime);
-                    runtime.block_on(async { tokio::time::sleep(pause).await });
-                }
-                None => std::thread::sleep(pause),
-            }
-            pause = (pause * 2).min(Duration::from_millis(20));
-        }
-    }
-
-    /// Ends a runtime that is the case's alone: its threads and descriptors go with it, so its tasks are
-    /// looked at before. Returns those that do not end by themselves.
-    fn end_own_runtime(&mut self) -> Option<Leak> {
-        if self.inspects && self.tasks() > 0 {
-            (self.tell)(&FromWorker::BodyOver);
-            let until = Instant::now() + Duration::from_millis(self.config.settle_ms_max);
-            while let Some(runtime) = self
-                .runtime
-                .as_ref()
-                .filter(|_| self.tasks() > 0 && Instant::now() < until)
-            {
-                thaw(runtime);
-                runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
-            }
-        }
-        let left = self.tasks_left();
-        self.drop_runtime();
-        left
-    }
-
-    fn leaks(&self) -> Vec<Leak> {
-        let mut leaks = Vec::new();
-        leaks.extend(self.tasks_left());
-        let children = process_tree::descendants(std::process::id(), &Default::default());
-        leaks.extend(children.into_iter().map(|process| Leak {
-            class: LeakClass::Processes,
-            text: format!("process {process}"),
-            name: process.command_line,
-        }));
-        let before = if self.runtime.is_some() {
-            &self.with_runtime
-        } else {
-            &self.bare
-        };
-        leaks.extend(Inventory::now().beyond(&before.inventory));
-        leaks
-    }
-
-    fn tasks_left(&self) -> Option<Leak> {
-        let tasks = self.tasks();
-        let text = format!("{tasks} tokio task{}", if tasks == 1 { "" } else { "s" });
-        (tasks > 0).then(|| Leak::new(LeakClass::Tasks, text))
-    }
-
-    fn tasks(&self) -> usize {
-        self.runtime
-            .as_ref()
-            .map_or(0, |runtime| runtime.metrics().num_alive_tasks())
     }
 
     fn keep_runtime(&mut self, runtime: Runtime) {

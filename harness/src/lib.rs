@@ -48,6 +48,7 @@ mod sockets;
 mod stack;
 mod surface;
 mod temporary;
+pub mod trace;
 mod worker;
 
 // Between runner and workers.

@@ -295,6 +295,18 @@ fn parse_maps(text: &str) -> Vec<(u64, u64, String, u64)> {
     mapped
 }
 
+/// The names of addresses of this process.
+#[cfg(test)]
+pub(crate) fn names_of_own(stack: &[usize]) -> Vec<crate::symbols::Frame> {
+    let mut modules = Modules::read();
+    let placed = modules.place(stack);
+    let stacks = Stacks {
+        modules: modules.used,
+        ..Stacks::default()
+    };
+    crate::symbols::Symbols::default().name(&stacks, &placed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,6 +36,8 @@ pub(crate) struct WorkerConfig {
     /// The crate name that case names leave out.
     pub(crate) suite_crate: String,
     pub(crate) environment: Environment,
+    /// What of `tracing` goes to the output, as `tracing_subscriber`'s targets; empty: everything from `info` up.
+    pub(crate) log: String,
     /// How long all teardowns of one case may take together, in milliseconds.
     pub(crate) teardown_ms_max: u64,
     /// How long the leak check waits for what is on its way out, in milliseconds.

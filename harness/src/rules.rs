@@ -35,6 +35,8 @@ pub(crate) struct Rules {
     pub(crate) show_output: bool,
     /// Whether reports show the logs of the nodes of a case that did not pass.
     pub(crate) show_logs: bool,
+    /// Whether the files of cases that passed are kept too.
+    pub(crate) keep_logs: bool,
     /// What comes before the case's name and seed in the command that runs it again.
     pub(crate) reproduce: String,
     /// What comes after them, where anything does: the programs that were given.

@@ -145,7 +145,7 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
         let nodes = wanted.nodes.map(std::num::NonZeroUsize::get);
         let scenario = (suite.serve)(&wanted.kind, nodes)
             .map_err(|error| Stop::unusable(format!("--serve: {error}")))?;
-        return serve::serve(scenario, wanted, environment, seed);
+        return serve::serve(scenario, wanted, environment, seed, &settings.log);
     }
     let mut selection = settings.selection.clone();
     let (history, told) = if settings.last_failed || settings.budget.is_some() {

@@ -45,7 +45,7 @@ fn serve() -> io::Result<()> {
         return Ok(());
     };
     let config = WorkerConfig::decode(&first)?;
-    trace_to_stderr();
+    crate::trace::begin(&config.log);
 
     let answers = Arc::new(Mutex::new(orders.try_clone()?));
     let tell = Arc::clone(&answers);
@@ -161,20 +161,4 @@ fn receive_descriptor(from: &UnixStream) -> io::Result<OwnedFd> {
             _ => None,
         })
         .ok_or_else(|| io::Error::other("no watch channel came; a worker is only started by a runner"))
-}
-
-/// `tracing` goes to the case's output: `RUST_LOG`'s targets, or everything from `info` up.
-pub(crate) fn trace_to_stderr() {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::prelude::*;
-    let targets = std::env::var("RUST_LOG")
-        .ok()
-        .and_then(|text| text.parse::<Targets>().ok())
-        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .with_writer(io::stderr);
-    let _already_set = tracing_subscriber::registry()
-        .with(layer.with_filter(targets))
-        .try_init();
 }

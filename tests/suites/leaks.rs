@@ -123,17 +123,6 @@ async fn one_of_many(#[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)] tens: u32, #[values
     }
 }
 
-/// Runs with what is above, and finds a process without it.
-#[robust_test]
-fn z_finds_nothing_of_others() {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let names: Vec<String> = threads
-        .map(|thread| std::fs::read_to_string(thread.path().join("comm")).unwrap())
-        .collect();
-    let others = names.iter().filter(|name| !name.starts_with("of a library"));
-    assert_eq!(others.count(), 2, "{names:?}");
-}
-
 #[robust_test(allow_leak(threads = "kept-for-a-reason", because = "the driver cannot be stopped"))]
 fn allowed_thread() {
     thread("kept-for-a-reason");
@@ -167,6 +156,21 @@ fn a_library_starts_a_thread_once(#[values(0, 1, 2, 3)] _round: u8) {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| thread("of a library's own"));
     println!("in process {}", std::process::id());
+}
+
+/// Runs after what is above, and finds a process without it.
+#[robust_test]
+fn z_finds_nothing_of_others() {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names: Vec<String> = threads
+        .map(|thread| std::fs::read_to_string(thread.path().join("comm")).unwrap())
+        .collect();
+    let others = names.iter().filter(|name| !name.starts_with("of a library"));
+    assert_eq!(others.count(), 2, "{names:?}");
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let mut open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    assert!(!open.any(|path| path == std::path::Path::new("/etc/hostname")));
+    assert_eq!(std::fs::read_dir(std::env::temp_dir()).unwrap().count(), 0);
 }
 
 robust_test::main!();

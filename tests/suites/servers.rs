@@ -44,6 +44,7 @@ async fn embedded(node: &mut Node<Echo>) -> Result<Instance> {
     let address = node.address("echo");
     let serve = move |stopping: Stopping| async move {
         let listener = tokio::net::TcpListener::bind(address).await?;
+        tracing::info!("the embedded server is up");
         loop {
             let stream = tokio::select! {
                 () = stopping.requested() => return Ok::<(), std::io::Error>(()),
@@ -169,5 +170,29 @@ async fn ignores_sigterm(
 
 #[robust_test]
 async fn a_client_that_hangs_in_connect(_server: Server<Echo>, #[only("hangs")] _client: Client<Echo>) {}
+
+#[robust_test(timeout = "3s")]
+async fn waits_for_ever_beside_its_server(
+    #[only("echo")] _server: Server<Echo>,
+    #[only("line")] mut client: Client<Echo>,
+) -> Result {
+    assert_eq!(client.say("quiet").await?, "quiet");
+    client.0.read_line(&mut String::new()).await?; // here: it waits
+    Ok(())
+}
+
+#[robust_test]
+async fn tells_of_itself(
+    _server: Server<Echo>,
+    #[only("line")] mut client: Client<Echo>,
+    #[values(true, false)] fails: bool,
+) -> Result {
+    println!("by println");
+    tracing::info!(number = 7, "by tracing");
+    tracing::debug!("by tracing, for developers");
+    assert_eq!(client.say("hello").await?, "hello");
+    assert!(!fails, "as it should");
+    Ok(())
+}
 
 robust_test::main!();

@@ -36,7 +36,10 @@ impl Param for Number {
 impl TakesKinds for Number {}
 
 /// Each says who it is, first and last, so that a byte in another's output is noticed.
-#[robust_test(timeout = "20s")]
+#[robust_test(
+    timeout = "20s",
+    allow_leak(files, because = "the next case must not see them")
+)]
 fn of_cases(case: Case, number: Number) {
     let number = number.0;
     if !number.is_multiple_of(3) {

@@ -9,6 +9,9 @@ use support::{Broker, Plain, Publisher};
 
 const K: usize = 1024;
 
+robust_test::allow_leak!(threads = "pool", because = "no");
+robust_test::allow_leak!(tasks, because = "no",);
+
 #[robust_test]
 fn plain() {}
 
@@ -36,6 +39,8 @@ async fn empty_parentheses() {}
     pin(tls = true),
     forbid(broker.persistence = "none", because = "it forgets"),
     forbid(cache = 0, cache = 64, because = "slow"),
+    allow_leak(threads = "pool", because = "no"),
+    allow_leak(files, because = "no"),
 )]
 async fn everything(
     _case: Case,

@@ -229,8 +229,16 @@ pub(super) struct Reporting {
         help = "Run nothing, make the reports from these events.jsonl [default: off]"
     )]
     pub(super) report_from: Vec<PathBuf>,
-    #[arg(long, help = "Print the logs of failed cases in full [default: off]")]
+    #[arg(
+        long,
+        help = "Print the logs of the nodes of failed cases, up to 64 KiB each and 1 MiB in all [default: off]"
+    )]
     pub(super) show_logs: bool,
+    #[arg(
+        long,
+        help = "Keep the logs and files of passed cases too, as those of failed ones [default: off]"
+    )]
+    pub(super) keep_logs: bool,
     #[arg(
         long,
         help = "Run nothing, print what would run and why the rest would not [default: off]"
@@ -435,6 +443,8 @@ Environment:
   repeatable ones several values separated by commas.
   ROBUST_REQUIRE=all|NAME,..  Kinds and mechanisms that must be available: errors instead of skips
   ROBUST_CONFIG=PATH  The robust.toml of this run
+  ROBUST_LOG=LEVEL|TARGET=LEVEL,..  What `tracing` tells goes to a case's output: error, warn, info, debug, trace or
+                              off, for all or by module [default: RUST_LOG's, else info]
   RUST_TEST_THREADS, RUST_TEST_NOCAPTURE, RUST_TEST_SHUFFLE, RUST_TEST_SHUFFLE_SEED  As for libtest
 
 robust.toml, in the package's folder or above it up to the workspace's:

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches};
+use tracing_subscriber::filter::Targets;
 
 use super::arguments::{command, own, threads, variable};
 use super::{CliError, NextestRun, config};
@@ -26,6 +27,7 @@ pub fn environment_for_children(env: &BTreeMap<String, String>) -> Vec<String> {
         own.contains(name)
             || *name == "ROBUST_REQUIRE"
             || *name == config::VARIABLE
+            || *name == "ROBUST_LOG"
             || name.starts_with("RUST_TEST_")
             || *name == "NEXTEST"
             || (name.starts_with("NEXTEST_") && !stays.iter().any(|prefix| name.starts_with(prefix)))
@@ -76,6 +78,23 @@ fn is_on(variable: &str, value: &str) -> Result<bool, CliError> {
             "{variable} is `{value}`; it is 1 or true, 0 or false, or empty"
         ))),
     }
+}
+
+/// What `tracing` is to tell. `RUST_LOG` is for many programs, and some read more in it than levels and targets: where
+/// it has such it does not count here.
+pub(super) fn log(env: &BTreeMap<String, String>) -> Result<String, CliError> {
+    let get = |name| env.get(name).filter(|value| !value.is_empty());
+    if let Some(own) = get("ROBUST_LOG") {
+        return match own.parse::<Targets>() {
+            Ok(_) => Ok(own.clone()),
+            Err(error) => Err(CliError::unusable(format!(
+                "ROBUST_LOG is `{own}`: {error}; it is a level (error, warn, info, debug, trace, off) or TARGET=LEVEL, \
+                 several separated by commas"
+            ))),
+        };
+    }
+    let shared = get("RUST_LOG").filter(|text| text.parse::<Targets>().is_ok());
+    Ok(shared.cloned().unwrap_or_default())
 }
 
 /// libtest's variables.

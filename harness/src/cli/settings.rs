@@ -70,6 +70,10 @@ pub struct Settings {
     pub report_dir: Option<PathBuf>,
     /// Print the logs of failed cases in full.
     pub show_logs: bool,
+    /// Keep the files of cases that passed too.
+    pub keep_logs: bool,
+    /// `ROBUST_LOG`, else `RUST_LOG` where that can be read: what of `tracing` goes to cases' outputs. Empty: `info`.
+    pub log: String,
     /// The programs that replace those of kinds, by `KIND` or `KIND@VERSION`: absolute paths.
     pub bins: BTreeMap<String, PathBuf>,
     /// `[external.KIND]` of `robust.toml`, as in [`crate::param::Environment::external`].

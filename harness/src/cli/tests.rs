@@ -180,12 +180,13 @@ fn our_own_flags() {
         "--junit=out/junit.xml",
         "--report-dir=out",
         "--show-logs",
+        "--keep-logs",
         "--plan",
     ]);
     assert_eq!(settings.selection.tags, ["a", "b"]);
     assert_eq!(settings.selection.skip_tags, ["c"]);
     assert_eq!(settings.selection.shard, Some("2/5".parse().unwrap()));
-    assert!(settings.last_failed && settings.plan && settings.show_logs);
+    assert!(settings.last_failed && settings.plan && settings.show_logs && settings.keep_logs);
     assert_eq!(settings.seed, Some(Seed(42)));
     assert_eq!(settings.isolation, Some(Isolation::Process));
     assert_eq!(settings.timeout, Duration::from_secs(90));
@@ -227,6 +228,23 @@ fn a_variable_counts_where_its_flag_is_not_given() {
     assert_eq!(settings.seed, Some(Seed(9)));
     assert_eq!(settings.run_for, Some(Duration::from_secs(1)));
     assert!(settings.plan && settings.last_failed && !settings.show_logs);
+}
+
+#[test]
+fn the_own_variable_for_levels_counts_before_the_shared_one() {
+    let log = |env: &[(&str, &str)]| with(&[], env).log;
+    assert_eq!(log(&[]), "");
+    assert_eq!(log(&[("RUST_LOG", "warn")]), "warn");
+    assert_eq!(
+        log(&[("RUST_LOG", "warn"), ("ROBUST_LOG", "a::b=debug,info")]),
+        "a::b=debug,info"
+    );
+    assert_eq!(log(&[("RUST_LOG", "warn"), ("ROBUST_LOG", "")]), "warn");
+    // Of a program that reads more in it.
+    assert_eq!(log(&[("RUST_LOG", "a[span{field=1}]=loud")]), "");
+    let error = error_with(&[], &[("ROBUST_LOG", "a=loud")]);
+    assert!(error.starts_with("ROBUST_LOG is `a=loud`: "), "{error}");
+    assert!(error.contains("error, warn, info, debug, trace, off"), "{error}");
 }
 
 #[test]
@@ -403,6 +421,7 @@ fn children_inherit_no_settings_of_this_run() {
         "PATH",
         "ROBUST_CONFIG",
         "ROBUST_OTHER",
+        "ROBUST_LOG",
         "ROBUST_REPORT_DIR",
         "ROBUST_REQUIRE",
         "ROBUST_SHARD",
@@ -416,6 +435,7 @@ fn children_inherit_no_settings_of_this_run() {
             "NEXTEST",
             "NEXTEST_RUN_ID",
             "ROBUST_CONFIG",
+            "ROBUST_LOG",
             "ROBUST_REPORT_DIR",
             "ROBUST_REQUIRE",
             "ROBUST_SHARD",

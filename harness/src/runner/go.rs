@@ -113,6 +113,7 @@ impl Run<'_> {
             mark,
             suite_crate: suite.name.to_owned(),
             environment: self.environment.clone(),
+            log: settings.log.clone(),
             teardown_ms_max: TEARDOWN_WITHIN.as_millis() as u64,
             settle_ms_max: SETTLE_WITHIN.as_millis() as u64,
         };
@@ -138,6 +139,7 @@ impl Run<'_> {
             cases: layout.cases(),
             show_output: settings.show_output,
             show_logs: settings.show_logs,
+            keep_logs: settings.keep_logs,
             reproduce: layout::reproduce_prefix(suite, &self.program, settings.profile.as_deref()),
             reproduce_programs: layout::reproduce_programs(&settings.bins),
             mode: settings.variants.mode,

@@ -24,8 +24,8 @@ use crate::process_tree;
 use crate::reaper::Reaper;
 use crate::registry::{Flavor, Scenario};
 use crate::seed::Seed;
+use crate::trace;
 use crate::variant;
-use crate::worker::trace_to_stderr;
 
 /// How long each thing may take to end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -39,6 +39,7 @@ pub(super) fn serve(
     wanted: &Serve,
     environment: Environment,
     seed: Seed,
+    log: &str,
 ) -> Result<Exit, Stop> {
     let matrix =
         Matrix::expand_named(scenario.name.to_owned(), scenario, &environment).map_err(Stop::unusable)?;
@@ -64,7 +65,7 @@ pub(super) fn serve(
     let mut reaper = Reaper::start(&run_id, temporary.path()).map_err(Stop::unusable)?;
     reaper.is_ready().map_err(Stop::unusable)?;
     let interrupt = Interrupt::install().map_err(Stop::unusable)?;
-    trace_to_stderr();
+    trace::begin(log);
 
     let runtime = new_runtime(Flavor::CurrentThread, false).map_err(Stop::unusable)?;
     let name = matrix.case_name(0);
