@@ -80,6 +80,19 @@ pub struct Death {
     pub log: LogTail,
 }
 
+/// A node that runs somewhere else was to be started, stopped or changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "node `{node}` runs somewhere else (`[external.{kind}]` in robust.toml), so it cannot be started, ended or changed: \
+     skip such scenarios where `Server::is_external`"
+)]
+pub struct External {
+    /// The node's name.
+    pub node: String,
+    /// The name of its kind.
+    pub kind: &'static str,
+}
+
 /// A node could not be killed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -87,6 +100,9 @@ pub enum KillError {
     /// It had died before.
     #[error(transparent)]
     Died(#[from] Death),
+    /// It runs somewhere else (`[external.KIND]` in robust.toml).
+    #[error(transparent)]
+    External(#[from] External),
     /// The signal could not be sent.
     #[error("cannot send SIGKILL to node `{node}`: does it run as another user?")]
     Signal {
@@ -113,6 +129,9 @@ pub enum StopError {
     /// It had died before.
     #[error(transparent)]
     Died(#[from] Death),
+    /// It runs somewhere else (`[external.KIND]` in robust.toml).
+    #[error(transparent)]
+    External(#[from] External),
     /// It went on running, and was killed.
     #[error("node `{node}` ignored {asked} for {} and was killed{log}", human(*waited))]
     Ignored {
@@ -156,6 +175,9 @@ pub enum PauseError {
     /// It had died before.
     #[error(transparent)]
     Died(#[from] Death),
+    /// It runs somewhere else (`[external.KIND]` in robust.toml).
+    #[error(transparent)]
+    External(#[from] External),
     /// It was killed or stopped.
     #[error("node `{node}` does not run: restart it first")]
     Down {

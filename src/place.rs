@@ -62,6 +62,8 @@ pub(crate) enum NoEndpoint {
     Unknown(Vec<String>),
     /// It is not for clients.
     Admin,
+    /// It runs somewhere else, and `robust.toml` gives it these ports.
+    External(Vec<String>),
 }
 
 /// A kind's program is not there.
@@ -128,6 +130,11 @@ impl Place {
     pub(crate) fn with_variants(mut self, variants: Variants) -> Self {
         self.variants = variants;
         self
+    }
+
+    /// The addresses of its ports where it runs somewhere else and nothing here starts it.
+    pub(crate) fn external(&self) -> Option<&BTreeMap<String, SocketAddr>> {
+        self.environment.external.get(self.kind)
     }
 
     pub(crate) fn number(&self) -> usize {
@@ -211,6 +218,10 @@ impl Place {
 
     /// The address of a port that was asked for before, if it is for `view`.
     pub(crate) fn endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
+        if let Some(external) = self.external() {
+            let address = external.get(name).copied();
+            return address.ok_or_else(|| NoEndpoint::External(external.keys().cloned().collect()));
+        }
         let ports = self.ports();
         match ports.get(name) {
             Some(port) if port.is_admin && view == View::Client => Err(NoEndpoint::Admin),
@@ -228,6 +239,9 @@ impl Place {
             Err(NoEndpoint::Unknown(others)) => {
                 panic!("node `{node}` ({kind}) has no port `{name}`: its start function asked for {others:?}")
             }
+            Err(NoEndpoint::External(others)) => panic!(
+                "node `{node}` ({kind}) has no port `{name}`: `[external.{kind}]` of robust.toml gives {others:?}"
+            ),
             Err(NoEndpoint::Admin) => panic!(
                 "port `{name}` of node `{node}` ({kind}) is not for clients: `Server::admin` is the view that has it"
             ),

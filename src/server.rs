@@ -6,6 +6,7 @@
 mod param;
 mod restart;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use robust_test_harness::case::Case;
 use robust_test_harness::error::Error;
+use tokio::net::TcpStream;
 
 use crate::clock::{Backoff, Deadline, human, within};
 use crate::down::Down;
@@ -165,8 +167,17 @@ impl<S: Service> Server<S> {
         self.0.supervisor.instance()?.pid()
     }
 
-    /// Whether it runs (also when paused).
+    /// Whether it runs somewhere else, as `[external.KIND]` in robust.toml says: it is not started, cannot be ended or
+    /// changed, and does not end with the case; its ports have the addresses that are given there.
+    pub fn is_external(&self) -> bool {
+        self.place().external().is_some()
+    }
+
+    /// Whether it runs (also when paused). One that runs somewhere else is taken to.
     pub fn is_running(&self) -> bool {
+        if self.is_external() {
+            return true;
+        }
         let instance = self.0.supervisor.instance();
         instance.is_some_and(|instance| instance.exit_now().is_none())
     }
@@ -238,6 +249,7 @@ impl<S: Service> Server<S> {
     /// # Errors
     /// When it does not start, or had died.
     pub async fn start(&self) -> Result<(), RestartError> {
+        self.0.supervisor.in_charge()?;
         let _turn = self.0.supervisor.turn().await;
         if self.0.supervisor.is_up().await? {
             return Ok(());
@@ -312,6 +324,9 @@ impl<S: Service> Server<S> {
     /// Why it is not healthy; `None` when it is. One look at what its kind calls health
     /// ([`crate::launch::Launch::healthy_when`]), which takes at most 5 s.
     pub async fn ailment(&self) -> Option<String> {
+        if let Some(ports) = self.place().external() {
+            return unreachable(ports).await;
+        }
         match self.0.supervisor.instance() {
             Some(instance) => instance.ailment(LOOK_WITHIN).await,
             None => Some("it does not run".to_owned()),
@@ -424,6 +439,19 @@ impl<S: Service> Server<S> {
         }
         started
     }
+}
+
+/// Why a server that runs somewhere else is of no use: one of its ports accepts no connection.
+async fn unreachable(ports: &BTreeMap<String, SocketAddr>) -> Option<String> {
+    for (name, address) in ports {
+        let why = match within(LOOK_WITHIN, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {}", human(LOOK_WITHIN)),
+        };
+        return Some(format!("nothing answers at its port `{name}`, {address}: {why}"));
+    }
+    None
 }
 
 impl<S: Service> Clone for Server<S> {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::down::{Down, StandIn};
 use crate::exit::{Exit, Signal};
-use crate::instance::{Death, Instance, KillError, PauseError, StopError};
+use crate::instance::{Death, External, Instance, KillError, PauseError, StopError};
 use crate::log_limit::LogLimit;
 use crate::place::{Place, local};
 
@@ -49,6 +49,9 @@ pub(crate) struct Closed;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StandInError {
+    /// It runs somewhere else (`[external.KIND]` in robust.toml).
+    #[error(transparent)]
+    External(#[from] External),
     /// It runs.
     #[error("node `{node}` runs: stop or kill it before something listens in its place")]
     Runs {
@@ -194,6 +197,7 @@ impl Supervisor {
 
     /// Puts something in the place of the node, which is down, on its ports.
     pub(crate) async fn stand_in(&self, down: Down) -> Result<(), StandInError> {
+        self.in_charge()?;
         let _turn = self.turn().await;
         let node = || self.place.name().to_owned();
         if self
@@ -267,7 +271,19 @@ impl Supervisor {
         state.paused = false;
     }
 
+    /// Whether the node is this case's to start and to end.
+    pub(crate) fn in_charge(&self) -> Result<(), External> {
+        match self.place.external() {
+            None => Ok(()),
+            Some(_) => Err(External {
+                node: self.place.name().to_owned(),
+                kind: self.place.kind(),
+            }),
+        }
+    }
+
     pub(crate) async fn kill(&self) -> Result<(), KillError> {
+        self.in_charge()?;
         let _turn = self.turn().await;
         if let Some((instance, _)) = self.alive().await? {
             let was_expected = self.may_end();
@@ -294,6 +310,7 @@ impl Supervisor {
 
     /// What comes before the stop of a node that runs.
     pub(crate) async fn quiesce(&self) -> Result<(), StopError> {
+        self.in_charge()?;
         match self.alive().await? {
             // A frozen node does nothing.
             Some((instance, false)) => instance.quiesce().await,
@@ -303,6 +320,7 @@ impl Supervisor {
 
     /// The stop itself, for a holder of [`Supervisor::turn`].
     pub(crate) async fn stop_quiesced(&self) -> Result<(), StopError> {
+        self.in_charge()?;
         let Some((instance, paused)) = self.alive().await? else {
             return Ok(());
         };
@@ -318,6 +336,7 @@ impl Supervisor {
     /// Sends a signal to the node's first process. What it does with it is its own affair: an end by it is a
     /// death unless it is expected.
     pub(crate) async fn signal(&self, signal: Signal) -> Result<(), PauseError> {
+        self.in_charge()?;
         let _turn = self.turn().await;
         let (instance, _) = self.alive().await?.ok_or_else(|| self.down())?;
         instance.send(signal)?;
@@ -326,6 +345,7 @@ impl Supervisor {
     }
 
     pub(crate) async fn pause(&self) -> Result<(), PauseError> {
+        self.in_charge()?;
         let _turn = self.turn().await;
         let (instance, paused) = self.alive().await?.ok_or_else(|| self.down())?;
         if !paused {
@@ -341,6 +361,7 @@ impl Supervisor {
     }
 
     pub(crate) async fn resume(&self) -> Result<(), PauseError> {
+        self.in_charge()?;
         let _turn = self.turn().await;
         let (instance, _) = self.alive().await?.ok_or_else(|| self.down())?;
         instance.resume()?;

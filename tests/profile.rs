@@ -219,11 +219,32 @@ fn a_server_that_runs_somewhere_needs_no_program() {
         "{}",
         plan()
     );
-    workspace.write("robust.toml", "[external.planted]\necho = \"127.0.0.1:7\"\n");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let at = |address| format!("[external.planted]\necho = \"{address}\"\n");
+    workspace.write("robust.toml", &at(address));
     assert!(
         plan().contains("would run:\n  served[echo=planted]\n"),
         "{}",
         plan()
+    );
+    let finished = workspace.planted(&["--tag", "server"]).run();
+    let verdicts = finished.verdicts();
+    assert_eq!(verdicts["served[echo=planted]"].status, "passed", "{verdicts:?}");
+    let killed = &verdicts["killed[echo=planted]"].message;
+    assert!(
+        killed.contains("`echo` runs somewhere else") && killed.contains("is_external"),
+        "{killed}"
+    );
+
+    drop(listener);
+    let finished = workspace.planted(&["served"]).run();
+    let verdict = &finished.verdicts()["served[echo=planted]"];
+    assert_eq!((&*verdict.status, &*verdict.class), ("errored", "setup"));
+    let text = format!("{}{}", verdict.message, verdict.details);
+    assert!(
+        text.contains(&format!("nothing answers at its port `echo`, {address}")),
+        "{text}"
     );
 }
 

@@ -113,6 +113,21 @@ impl<S: Service> Server<S> {
 
     /// The first start of a node, as a part of the case's set-up.
     pub(crate) async fn set_up(&self) -> Result<(), Error> {
+        if let Some(ports) = self.place().external() {
+            let node = self.name();
+            tracing::info!(
+                node,
+                ?ports,
+                "runs somewhere else: it is not started, and does not end with the case"
+            );
+            return match self.ailment().await {
+                None => Ok(()),
+                Some(ailment) => Err(error(format!(
+                    "server `{node}` ({kind}) runs somewhere else, as `[external.{kind}]` in robust.toml says: {ailment}",
+                    kind = self.kind()
+                ))),
+            };
+        }
         let _turn = self.0.supervisor.turn().await;
         let instance = self.run_start().await.map_err(|error| {
             // A skip is its reason, and the node's own errors name it.

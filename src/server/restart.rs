@@ -5,7 +5,7 @@ use std::io;
 use robust_test_harness::error::Result as AuthorsResult;
 
 use super::Server;
-use crate::instance::{Death, StopError};
+use crate::instance::{Death, External, StopError};
 use crate::node::Node;
 use crate::service::{Cause, Service};
 
@@ -25,6 +25,9 @@ pub struct Restart<S: Service> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestartError {
+    /// It runs somewhere else (`[external.KIND]` in robust.toml).
+    #[error(transparent)]
+    External(#[from] External),
     /// It had died before.
     #[error(transparent)]
     Died(#[from] Death),

@@ -21,8 +21,17 @@ async fn planted(node: &mut Node<Echo>) -> Result<Instance> {
 }
 
 #[robust_test(tags("server"))]
-async fn served(echo: Server<Echo>) {
+async fn served(echo: Server<Echo>) -> Result {
     assert!(echo.is_running());
+    tokio::net::TcpStream::connect(echo.endpoint("echo")).await?;
+    Ok(())
+}
+
+#[robust_test(tags("server"))]
+async fn killed(echo: Server<Echo>) -> Result {
+    assert!(echo.is_external());
+    echo.kill().await?;
+    Ok(())
 }
 
 /// Takes as long as `PROFILE_MS` says, and fails where `PROFILE_FAILS` is its number.

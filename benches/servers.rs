@@ -1,0 +1,107 @@
+//! Servers: from start to ready under the harness beside the same program by hand, and 64 of them at once.
+//!
+//! `cargo bench --bench servers -- [--quick] [--profile dev|release] [--rounds N]`. Servers that are not installed are
+//! left out, and said so.
+
+mod support;
+
+use std::process::Command;
+
+use support::build::{Package, Target, robust_test};
+use support::options::{Options, Profile};
+use support::table;
+
+/// What the harness may add to a start.
+const ADDED_MS_MAX: f64 = 5.0;
+
+/// A line `measured NAME ROUNDS A B` of the suite.
+struct Measured {
+    name: String,
+    rounds: String,
+    first_ms: f64,
+    second_ms: f64,
+}
+
+impl Measured {
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix("measured ")?.split(' ');
+        let mut next = || words.next();
+        let (name, rounds) = (next()?.to_owned(), next()?.to_owned());
+        let ms = |word: Option<&str>| Some(word?.parse::<f64>().ok()? / 1e3);
+        Some(Self {
+            name,
+            rounds,
+            first_ms: ms(next())?,
+            second_ms: ms(next())?,
+        })
+    }
+}
+
+fn main() {
+    let options = Options::from_args(&[Profile::Dev], 31);
+    let package = Package::write(
+        "bench-servers",
+        &format!(
+            "{}\ntokio = {{ version = \"1\", features = [\"net\", \"rt\", \"sync\", \"macros\", \"time\"] }}\n",
+            robust_test()
+        ),
+        &[Target {
+            name: "servers",
+            libtest: false,
+            source: include_str!("suites/servers.rs").to_owned(),
+        }],
+    );
+    for &profile in &options.profiles {
+        let programs = package.build(profile);
+        let output = Command::new(&programs["servers"])
+            .args(["--show-output", "--test-threads", "1"])
+            .env("BENCH_ROUNDS", options.rounds.to_string())
+            .output()
+            .expect("the suite runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "the suite failed:\n{text}");
+        let measured: Vec<Measured> = text.lines().filter_map(Measured::read).collect();
+        let of = |prefix: &str| -> Vec<(String, &Measured)> {
+            let found = measured.iter().filter_map(|one| {
+                let name = one.name.strip_prefix(prefix)?;
+                Some((name.to_owned(), one))
+            });
+            found.collect()
+        };
+        let command = format!("cargo bench --bench servers -- --profile {}", profile.name());
+        table::heading(&format!("From start to ready ({})", profile.name()), &command);
+        let mut rows = vec![row!["", "rounds", "by the harness", "by hand", "added"]];
+        for (kind, one) in of("start:") {
+            rows.push(row![
+                kind,
+                one.rounds,
+                format!("{:.1} ms", one.first_ms),
+                format!("{:.1} ms", one.second_ms),
+                format!("{:.1} ms", one.first_ms - one.second_ms),
+            ]);
+        }
+        table::print(&rows);
+        for (kind, one) in of("start:") {
+            let added = one.first_ms - one.second_ms;
+            table::claim(
+                &format!("{kind}: added to a start, under {ADDED_MS_MAX} ms"),
+                added,
+                added < ADDED_MS_MAX,
+            );
+        }
+        table::heading(&format!("64 servers of one kind ({})", profile.name()), &command);
+        let mut rows = vec![row!["", "all at once", "one after another", "by all at once"]];
+        for (kind, one) in of("64:") {
+            rows.push(row![
+                kind,
+                format!("{:.0} ms", one.first_ms),
+                format!("{:.0} ms", one.second_ms),
+                format!("{:.2}", one.second_ms / one.first_ms),
+            ]);
+        }
+        table::print(&rows);
+        for line in text.lines().filter(|line| line.contains(" skipped: ")) {
+            println!("{line}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The suite behind the bench `servers`: what a start costs under the harness and by hand, on the same machine at the
+//! same time, and what a case with a log and a folder costs.
+//!
+//! Each scenario prints lines `measured NAME ROUNDS HARNESS_US HAND_US`, medians.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use robust_test::prelude::*;
+
+struct Timed;
+
+impl Service for Timed {
+    type Client = ();
+    type Settings = ();
+}
+
+/// The program of a kind and its arguments.
+fn command_line(kind: &str, port: u16, more: u16, data: &Path) -> (&'static str, Vec<String>) {
+    let data = data.display();
+    let words = |text: String| text.split(' ').map(str::to_owned).collect();
+    match kind {
+        "redis" => (
+            "redis-server",
+            words(format!("--port {port} --bind 127.0.0.1 --save --dir {data}")),
+        ),
+        "mosquitto" => ("mosquitto", words(format!("-p {port}"))),
+        _ => (
+            "etcd",
+            words(format!(
+                "--name n1 --data-dir {data} --log-level error \
+                 --listen-client-urls http://127.0.0.1:{port} --advertise-client-urls http://127.0.0.1:{port} \
+                 --listen-peer-urls http://127.0.0.1:{more} --initial-advertise-peer-urls http://127.0.0.1:{more} \
+                 --initial-cluster n1=http://127.0.0.1:{more}"
+            )),
+        ),
+    }
+}
+
+async fn start(kind: &'static str, node: &mut Node<Timed>) -> Result<Instance> {
+    let (port, more) = (node.port("main"), node.port("more"));
+    let (program, arguments) = command_line(kind, port, more, &node.data_dir()?);
+    let server = node.command(program).args(arguments);
+    Ok(server.ready_when(tcp("main")).spawn().await?)
+}
+
+#[robust_server(Timed, program = "redis-server", cluster)]
+async fn redis(node: &mut Node<Timed>) -> Result<Instance> {
+    start("redis", node).await
+}
+
+#[robust_server(Timed, program = "mosquitto")]
+async fn mosquitto(node: &mut Node<Timed>) -> Result<Instance> {
+    start("mosquitto", node).await
+}
+
+#[robust_server(Timed, program = "etcd")]
+async fn etcd(node: &mut Node<Timed>) -> Result<Instance> {
+    start("etcd", node).await
+}
+
+async fn serve(address: SocketAddr, stopping: Stopping) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    loop {
+        tokio::select! {
+            () = stopping.requested() => return Ok(()),
+            accepted = listener.accept() => drop(accepted?),
+        }
+    }
+}
+
+#[robust_server(Timed, cluster)]
+async fn in_process(node: &mut Node<Timed>) -> Result<Instance> {
+    let address = node.address("main");
+    let server = node.task(move |stopping| serve(address, stopping));
+    Ok(server.ready_when(tcp("main")).spawn().await?)
+}
+
+fn rounds() -> usize {
+    std::env::var("BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+}
+
+fn median(mut times: Vec<Duration>) -> u128 {
+    times.sort_unstable();
+    times[times.len() / 2].as_micros()
+}
+
+/// Started without the harness: until the port accepts.
+struct ByHand(Child);
+
+impl ByHand {
+    fn start(kind: &str, port: u16, more: u16, data: &Path, log: &Path) -> Result<Self> {
+        let (program, arguments) = command_line(kind, port, more, data);
+        let log = std::fs::File::create(log)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        let _already_dead = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+/// As often as the harness looks.
+async fn until_it_accepts(port: u16) {
+    let mut pause = Duration::from_millis(1);
+    while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+#[robust_test(timeout = "5m", serial = "machine")]
+async fn start_to_ready(case: Case, server: Server<Timed>) -> Result {
+    let kind = server.kind();
+    let port = server.endpoint("main").port();
+    let more = if kind == "in_process" { 0 } else { server.endpoint("more").port() };
+    let hands = case.folder()?.join("by-hand");
+    std::fs::create_dir(&hands)?;
+    let (mut harness, mut hand) = (Vec::new(), Vec::new());
+    for _ in 0..rounds() {
+        server.kill().await?;
+        let begin = Instant::now();
+        server.restarting().wipe_data().run().await?;
+        harness.push(begin.elapsed());
+        server.kill().await?;
+        if kind == "in_process" {
+            let (ended, stopping) = tokio::sync::oneshot::channel::<()>();
+            let address = server.endpoint("main");
+            let begin = Instant::now();
+            let thread = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async {
+                    let listener = tokio::net::TcpListener::bind(address).await?;
+                    let accept = async { while listener.accept().await.is_ok() {} };
+                    tokio::select! { _ = stopping => {}, () = accept => {} }
+                    Ok::<(), std::io::Error>(())
+                })
+            });
+            until_it_accepts(port).await;
+            hand.push(begin.elapsed());
+            drop(ended);
+            thread.join().map_err(|_| error("the thread panicked"))??;
+        } else {
+            let data = hands.join("data");
+            let _none_yet = std::fs::remove_dir_all(&data);
+            std::fs::create_dir(&data)?;
+            let begin = Instant::now();
+            let by_hand = ByHand::start(kind, port, more, &data, &hands.join("log"))?;
+            until_it_accepts(port).await;
+            hand.push(begin.elapsed());
+            drop(by_hand);
+        }
+    }
+    println!("measured start:{kind} {} {} {}", rounds(), median(harness), median(hand));
+    Ok(())
+}
+
+#[robust_test(timeout = "5m", serial = "machine")]
+async fn many_at_once(#[nodes(64)] cluster: Cluster<Timed>) -> Result {
+    cluster.kill().await?;
+    let begin = Instant::now();
+    cluster.start().await?;
+    let at_once = begin.elapsed();
+    cluster.kill().await?;
+    let begin = Instant::now();
+    for node in cluster.nodes() {
+        node.start().await?;
+    }
+    let one_by_one = begin.elapsed();
+    let kind = cluster.kind();
+    println!("measured 64:{kind} 1 {} {}", at_once.as_micros(), one_by_one.as_micros());
+    Ok(())
+}
+
+robust_test::main!();
