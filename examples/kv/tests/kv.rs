@@ -1,0 +1,228 @@
+//! Key-value servers and their clients under robust-test: every server with every client.
+//!
+//! What a client can do is `KvClient`, in this package's library; the kinds below say how a server is started and
+//! how a client connects. Defects of the systems under test are `known_failure`s, each with its cause: such a case
+//! fails when the defect is gone.
+//!
+//! "Nothing else arrives" is never shown by waiting: a last message is sent, and must come next.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use kv_suite::redis_server::{self, OPERATOR, Placed, TlsFiles};
+use kv_suite::{
+    ClientError, ConnectOptions, KvClient, KvSettings, Operator, Persistence, Role, Tls, User, fred_rs,
+    redis_rs,
+};
+use robust_test::prelude::*;
+use tokio::net::TcpListener;
+
+#[path = "kv/blocking.rs"]
+mod blocking;
+#[path = "kv/connections.rs"]
+mod connections;
+#[path = "kv/persistence.rs"]
+mod persistence;
+#[path = "kv/protocol.rs"]
+mod protocol;
+#[path = "kv/pubsub.rs"]
+mod pubsub;
+#[path = "kv/raw.rs"]
+mod raw;
+#[path = "kv/replication.rs"]
+mod replication;
+#[path = "kv/restarts.rs"]
+mod restarts;
+#[path = "kv/secured.rs"]
+mod secured;
+#[path = "kv/values.rs"]
+mod values;
+
+/// The service under test.
+struct Kv;
+
+impl Service for Kv {
+    type Client = dyn KvClient;
+    type Settings = KvSettings;
+}
+
+/// The crate `mini-redis` in process: GET, SET, PUBLISH and SUBSCRIBE in memory.
+#[robust_server(Kv, name = "mini-redis")]
+async fn start_mini_redis(node: &mut Node<Kv>) -> Result<Instance> {
+    let address = node.address("redis");
+    let serve = move |stopping: Stopping| async move {
+        let listener = TcpListener::bind(address).await?;
+        mini_redis::server::run(listener, async move { stopping.requested().await }).await
+    };
+    Ok(node.task(serve).ready_when(tcp("redis")).spawn().await?)
+}
+
+/// `redis-server`; in a cluster a primary and its replicas.
+#[robust_server(
+    Kv,
+    name = "redis",
+    program = "redis-server",
+    cluster = "serial",
+    provides(
+        "persistence",
+        "pipeline",
+        "blocking",
+        "counters",
+        "process",
+        "many-connections",
+        "tls",
+        "acl"
+    )
+)]
+async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
+    let settings = node.settings();
+    let is_primary = node.number() == settings.primary;
+    let members = node.members();
+    let primary = members.iter().find(|member| member.number() == settings.primary);
+    let tls = match tls(node) {
+        Tls::Off => None,
+        Tls::On => Some((node.port("redis-tls"), tls_files(node)?)),
+    };
+    let placed = Placed {
+        name: node.name(),
+        port: node.port("redis"),
+        tls,
+        folder: &node.data_dir()?,
+        primary: (!is_primary)
+            .then(|| primary.map(|member| member.address("redis")))
+            .flatten(),
+        persistence: persistence(node),
+        login: user(node) == User::Acl,
+    };
+    let config = node.write_file("redis.conf", redis_server::render(&placed, settings))?;
+    let address = node.address("redis");
+    Ok(node
+        .command("redis-server")
+        .arg(config)
+        .ready_when(tcp("redis"))
+        .ready_when(log_line("Ready to accept connections"))
+        .healthy_when(probe("PING is answered", move || async move {
+            operator(address).await?.run("PING", &[]).await?;
+            Ok::<_, Error>(())
+        }))
+        .fail_on_log("a crash report of redis", "REDIS BUG REPORT START")
+        .spawn()
+        .await?)
+}
+
+fn persistence(node: &Node<Kv>) -> Persistence {
+    node.settings().persistence
+}
+
+fn tls(node: &Node<Kv>) -> Tls {
+    node.settings().tls
+}
+
+fn user(node: &Node<Kv>) -> User {
+    node.settings().user
+}
+
+/// The node's certificate, made at its first start.
+fn tls_files(node: &Node<Kv>) -> Result<TlsFiles> {
+    let folder = node.folder()?;
+    let files = TlsFiles {
+        authority: folder.join("authority.pem"),
+        certificate: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
+    };
+    if node.start() == 1 {
+        secured::make_certificates(&files)?;
+    }
+    Ok(files)
+}
+
+/// How a client of any kind reaches its server.
+fn options(link: &ClientLink) -> ConnectOptions {
+    ConnectOptions::new(link.endpoint("redis"))
+}
+
+#[robust_client(Kv, name = "redis-rs")]
+async fn connect_redis(link: ClientLink) -> Result<Box<dyn KvClient>> {
+    Ok(redis_rs::connect(options(&link)).await?)
+}
+
+/// It greets every server with PING and INFO, and does not connect without their answers.
+#[robust_client(Kv, name = "fred")]
+async fn connect_fred(link: ClientLink) -> Result<Box<dyn KvClient>> {
+    if link.server_kind() == "mini-redis" {
+        return Err(skip(
+            "fred connects to nobody who does not answer PING and INFO, and mini-redis knows neither",
+        ));
+    }
+    Ok(fred_rs::connect(options(&link)).await?)
+}
+
+async fn operator(address: SocketAddr) -> Result<Operator> {
+    let (name, password) = OPERATOR;
+    Ok(Operator::connect(ConnectOptions::new(address).user(name, password)).await?)
+}
+
+impl AdminView for Kv {
+    type Admin = Operator;
+
+    async fn admin(link: NodeLink) -> Result<Operator> {
+        operator(link.endpoint("redis")).await
+    }
+}
+
+/// What INFO says of the replication. A replica knows its primary alone, and asks it for the others.
+impl ClusterView for Kv {
+    async fn sees(link: NodeLink) -> Result<BTreeSet<String>> {
+        let here = operator(link.endpoint("redis")).await?;
+        let mut names = BTreeSet::from([here.name().await?]);
+        let replicas = match here.role().await? {
+            Role::Primary { replicas } => replicas,
+            Role::Replica { in_step: false, .. } => return Ok(names),
+            Role::Replica { primary, .. } => {
+                let there = operator(local(primary)).await?;
+                names.insert(there.name().await?);
+                match there.role().await? {
+                    Role::Primary { replicas } => replicas,
+                    Role::Replica { .. } => Vec::new(),
+                }
+            }
+        };
+        for port in replicas {
+            names.insert(operator(local(port)).await?.name().await?);
+        }
+        Ok(names)
+    }
+
+    async fn leader(link: NodeLink) -> Result<Option<String>> {
+        let here = operator(link.endpoint("redis")).await?;
+        match here.role().await? {
+            Role::Primary { .. } => Ok(Some(here.name().await?)),
+            Role::Replica { primary, .. } => Ok(Some(operator(local(primary)).await?.name().await?)),
+        }
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// How long what happens at once may take on a busy machine.
+const SOON: Duration = secs(10);
+
+/// A restart with other settings, before a scenario begins.
+async fn set_up(server: &Server<Kv>, settings: KvSettings) -> Result {
+    server.restarting().settings(settings).run().await?;
+    Ok(())
+}
+
+/// Waits until a client has come back to its server.
+async fn until_answered(client: &dyn KvClient) -> Result {
+    eventually("the server answers", SOON, || async {
+        client.get("no such key").await.map(drop)
+    })
+    .await?;
+    Ok(())
+}
+
+robust_test::main!();

@@ -1,0 +1,166 @@
+//! A primary and two replicas.
+
+use super::*;
+
+/// Every node sees every other one, and node 1 leads.
+async fn settled(db: &Cluster<Kv>) -> Result {
+    let leader = db.until_settled(SOON).await?;
+    assert_eq!(leader.number(), 1);
+    Ok(())
+}
+
+/// Waits until a node has `value`.
+async fn until_has(node: &dyn KvClient, key: &str, value: &str) -> Result {
+    eventually(format!("{key} is {value}"), SOON, || async {
+        node.get(key)
+            .await
+            .map(|found| found.as_deref() == Some(value.as_bytes()))
+    })
+    .await?;
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn a_write_reaches_both_replicas_which_take_none(db: Cluster<Kv>, client: Client<Kv>) -> Result {
+    settled(&db).await?;
+    client.set("key", b"value").await?;
+    assert_eq!(client.wait(2, SOON).await?, 2);
+    for number in [2, 3] {
+        let replica = Client::connect_to(&client, &db.node(number)).await?;
+        assert_eq!(replica.get("key").await?.as_deref(), Some(&b"value"[..]));
+        let refused = replica.set("key", b"other").await;
+        assert!(
+            matches!(&refused, Err(ClientError::Refused { message }) if message.starts_with("READONLY")),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(client.get("key").await?.as_deref(), Some(&b"value"[..]));
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn wait_counts_the_replicas_that_have_it(db: Cluster<Kv>, client: Client<Kv>) -> Result {
+    settled(&db).await?;
+    db.node(3).pause().await?;
+    client.set("key", b"value").await?;
+    assert_eq!(client.wait(1, SOON).await?, 1);
+    assert_eq!(client.wait(2, millis(300)).await?, 1);
+    db.node(3).resume().await?;
+    assert_eq!(client.wait(2, SOON).await?, 2);
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn replicas_come_back_to_a_primary_that_restarts(
+    db: Cluster<Kv>,
+    client: Client<Kv>,
+    #[values(stop = false, kill = true)] kill: bool,
+) -> Result {
+    settled(&db).await?;
+    client.set("key", b"before").await?;
+    assert_eq!(client.wait(2, SOON).await?, 2);
+    db.node(1).admin().await?.run("SAVE", &[]).await?;
+    match kill {
+        true => db.node(1).kill().await?,
+        false => db.node(1).stop().await?,
+    }
+    let replica = Client::connect_to(&client, &db.node(2)).await?;
+    assert_eq!(replica.get("key").await?.as_deref(), Some(&b"before"[..]));
+    db.node(1).start().await?;
+    settled(&db).await?;
+    until_answered(&*client).await?;
+    client.set("key", b"after").await?;
+    assert_eq!(client.wait(2, SOON).await?, 2);
+    for number in [2, 3] {
+        let replica = Client::connect_to(&client, &db.node(number)).await?;
+        assert_eq!(replica.get("key").await?.as_deref(), Some(&b"after"[..]));
+    }
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn a_replica_that_was_away_catches_up(db: Cluster<Kv>, client: Client<Kv>) -> Result {
+    settled(&db).await?;
+    db.node(3).kill().await?;
+    for number in 0..200 {
+        client.set("key", number.to_string().as_bytes()).await?;
+    }
+    db.node(3).start().await?;
+    settled(&db).await?;
+    let replica = Client::connect_to(&client, &db.node(3)).await?;
+    until_has(&*replica, "key", "199").await
+}
+
+/// As redis' documentation warns ("Safety of replication when master has persistence turned off").
+#[robust_test(timeout = "60s")]
+async fn a_primary_without_persistence_empties_its_replicas_when_it_restarts(
+    #[settings(KvSettings { persistence: Persistence::None, ..KvSettings::default() })] db: Cluster<Kv>,
+    client: Client<Kv>,
+) -> Result {
+    settled(&db).await?;
+    client.set("key", b"value").await?;
+    assert_eq!(client.wait(2, SOON).await?, 2);
+    db.node(1).kill().await?;
+    db.node(1).start().await?;
+    settled(&db).await?;
+    let replica = Client::connect_to(&client, &db.node(2)).await?;
+    eventually("it is empty", SOON, || async {
+        replica.get("key").await.map(|found| found.is_none())
+    })
+    .await?;
+    Ok(())
+}
+
+/// Replication is asynchronous: a write is promised to survive a failover once WAIT has counted every replica, and
+/// may be lost before.
+#[robust_test(timeout = "90s")]
+async fn a_failover_keeps_what_wait_has_counted(db: Cluster<Kv>, client: Client<Kv>) -> Result {
+    settled(&db).await?;
+    for number in 0..50 {
+        client.set(&format!("waited {number}"), b"x").await?;
+    }
+    assert_eq!(client.wait(2, SOON).await?, 2);
+    // Not waited for, and on no replica.
+    db.node(2).pause().await?;
+    db.node(3).pause().await?;
+    client.set("not waited", b"x").await?;
+    db.node(1).kill().await?;
+    db.node(2).resume().await?;
+    db.node(3).resume().await?;
+
+    // What an operator does.
+    let second = db.node(2).admin().await?;
+    second.replica_of(None).await?;
+    let second_address = db.node(2).endpoint("redis");
+    db.node(3).admin().await?.replica_of(Some(second_address)).await?;
+    assert_eq!(db.until_settled(SOON).await?.number(), 2);
+
+    let promoted = Client::connect_to(&client, &db.node(2)).await?;
+    for number in 0..50 {
+        let key = format!("waited {number}");
+        assert_eq!(promoted.get(&key).await?.as_deref(), Some(&b"x"[..]), "{key}");
+    }
+    promoted.set("after", b"x").await?;
+    assert_eq!(promoted.wait(1, SOON).await?, 1);
+
+    // The old primary comes back as a replica, with what it has, and takes over what the new one has.
+    let settings = KvSettings {
+        primary: 2,
+        ..KvSettings::default()
+    };
+    db.node(1).restarting().settings(settings).run().await?;
+    assert_eq!(db.until_settled(SOON).await?.number(), 2);
+    assert_eq!(promoted.wait(2, SOON).await?, 2);
+    let returned = Client::connect_to(&client, &db.node(1)).await?;
+    until_has(&*returned, "after", "x").await?;
+    assert_eq!(
+        returned.get("not waited").await?,
+        promoted.get("not waited").await?,
+        "they agree, whichever it is"
+    );
+    let Role::Replica { in_step, .. } = db.node(1).admin().await?.role().await? else {
+        panic!("node 1 is still a primary");
+    };
+    assert!(in_step);
+    Ok(())
+}
