@@ -18,4 +18,4 @@ pub mod settings;
 
 pub use client::{ClientError, Command, ConnectOptions, KvClient, Message, Reply, Subscriber};
 pub use operator::{Operator, Role};
-pub use settings::{KvSettings, Persistence, Tls, User};
+pub use settings::{KvSettings, Persistence};

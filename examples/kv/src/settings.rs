@@ -1,14 +1,11 @@
-//! What a scenario may ask of a server, whichever it is.
+//! What a scenario may ask of a server, whichever it is. What a server can be varied in beside that (`variants(..)` of its
+//! kind) is drawn for each case.
 
 /// Settings that scenarios choose. mini-redis knows none of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvSettings {
-    /// What outlives the server. Default: [`Persistence::Rdb`], which redis' own configuration has.
-    pub persistence: Persistence,
-    /// Whether it also listens with TLS. Default: [`Tls::Off`].
-    pub tls: Tls,
-    /// As whom clients connect. Default: [`User::Default`].
-    pub user: User,
+    /// What outlives the server, where the scenario is about that. Default: what is drawn.
+    pub persistence: Option<Persistence>,
     /// Connections at a time. Default: 10,000, which is redis'.
     pub max_clients: usize,
     /// Whether an append-only file whose end is torn is loaded up to there; otherwise the server does not start.
@@ -21,9 +18,7 @@ pub struct KvSettings {
 impl Default for KvSettings {
     fn default() -> Self {
         Self {
-            persistence: Persistence::Rdb,
-            tls: Tls::Off,
-            user: User::Default,
+            persistence: None,
             max_clients: 10_000,
             load_truncated: true,
             primary: 1,
@@ -44,20 +39,18 @@ pub enum Persistence {
     AofAlways,
 }
 
-/// Whether a server listens with TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
-    /// It does not.
-    Off,
-    /// On a port of its own.
-    On,
-}
-
-/// As whom clients connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum User {
-    /// Nobody: no password.
-    Default,
-    /// A user of an access control list; the default user is off.
-    Acl,
+impl Persistence {
+    /// From a value of the variant `persistence`.
+    ///
+    /// # Errors
+    /// With the value, when there is no such one.
+    pub fn of_variant(value: &str) -> Result<Self, String> {
+        match value {
+            "none" => Ok(Self::None),
+            "rdb" => Ok(Self::Rdb),
+            "aof-everysec" => Ok(Self::AofEverySecond),
+            "aof-always" => Ok(Self::AofAlways),
+            other => Err(format!("there is no persistence called `{other}`")),
+        }
+    }
 }

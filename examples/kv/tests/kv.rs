@@ -10,10 +10,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kv_suite::redis_server::{self, OPERATOR, Placed, TlsFiles};
+use kv_suite::redis_server::{self, APP, OPERATOR, Placed};
 use kv_suite::{
-    ClientError, ConnectOptions, KvClient, KvSettings, Operator, Persistence, Role, Tls, User, fred_rs,
-    redis_rs,
+    ClientError, ConnectOptions, KvClient, KvSettings, Operator, Persistence, Role, fred_rs, redis_rs,
 };
 use robust_test::prelude::*;
 use tokio::net::TcpListener;
@@ -73,6 +72,11 @@ async fn start_mini_redis(node: &mut Node<Kv>) -> Result<Instance> {
         "many-connections",
         "tls",
         "acl"
+    ),
+    variants(
+        persistence = ["rdb", "none", "aof-everysec", "aof-always"],
+        tls = ["off", "on"],
+        user = ["default", "acl"]
     )
 )]
 async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
@@ -80,9 +84,17 @@ async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
     let is_primary = node.number() == settings.primary;
     let members = node.members();
     let primary = members.iter().find(|member| member.number() == settings.primary);
-    let tls = match tls(node) {
-        Tls::Off => None,
-        Tls::On => Some((node.port("redis-tls"), tls_files(node)?)),
+    let tls = match node.variant("tls") {
+        "on" => {
+            let files = node.tls()?;
+            let files = redis_server::TlsFiles {
+                authority: files.authority,
+                certificate: files.certificate,
+                key: files.key,
+            };
+            Some((node.port("redis-tls"), files))
+        }
+        _ => None,
     };
     let placed = Placed {
         name: node.name(),
@@ -92,8 +104,11 @@ async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
         primary: (!is_primary)
             .then(|| primary.map(|member| member.address("redis")))
             .flatten(),
-        persistence: persistence(node),
-        login: user(node) == User::Acl,
+        persistence: match settings.persistence {
+            Some(asked_for) => asked_for,
+            None => Persistence::of_variant(node.variant("persistence")).map_err(error)?,
+        },
+        login: node.variant("user") == "acl",
     };
     let config = node.write_file("redis.conf", redis_server::render(&placed, settings))?;
     let address = node.address("redis");
@@ -111,40 +126,24 @@ async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
         .await?)
 }
 
-fn persistence(node: &Node<Kv>) -> Persistence {
-    node.settings().persistence
-}
-
-fn tls(node: &Node<Kv>) -> Tls {
-    node.settings().tls
-}
-
-fn user(node: &Node<Kv>) -> User {
-    node.settings().user
-}
-
-/// The node's certificate, made at its first start.
-fn tls_files(node: &Node<Kv>) -> Result<TlsFiles> {
-    let folder = node.folder()?;
-    let files = TlsFiles {
-        authority: folder.join("authority.pem"),
-        certificate: folder.join("certificate.pem"),
-        key: folder.join("key.pem"),
-    };
-    if node.start() == 1 {
-        secured::make_certificates(&files)?;
-    }
-    Ok(files)
-}
-
 /// How a client of any kind reaches its server.
-fn options(link: &ClientLink) -> ConnectOptions {
-    ConnectOptions::new(link.endpoint("redis"))
+fn options(link: &ClientLink) -> Result<ConnectOptions> {
+    if link.server_kind() == "mini-redis" {
+        return Ok(ConnectOptions::new(link.endpoint("redis")));
+    }
+    let options = match link.server_variant("tls") {
+        "on" => ConnectOptions::new(link.endpoint("redis-tls")).authority(link.tls()?.authority),
+        _ => ConnectOptions::new(link.endpoint("redis")),
+    };
+    Ok(match link.server_variant("user") {
+        "acl" => options.user(APP.0, APP.1),
+        _ => options,
+    })
 }
 
 #[robust_client(Kv, name = "redis-rs")]
 async fn connect_redis(link: ClientLink) -> Result<Box<dyn KvClient>> {
-    Ok(redis_rs::connect(options(&link)).await?)
+    Ok(redis_rs::connect(options(&link)?).await?)
 }
 
 /// It greets every server with PING and INFO, and does not connect without their answers.
@@ -155,7 +154,7 @@ async fn connect_fred(link: ClientLink) -> Result<Box<dyn KvClient>> {
             "fred connects to nobody who does not answer PING and INFO, and mini-redis knows neither",
         ));
     }
-    Ok(fred_rs::connect(options(&link)).await?)
+    Ok(fred_rs::connect(options(&link)?).await?)
 }
 
 async fn operator(address: SocketAddr) -> Result<Operator> {

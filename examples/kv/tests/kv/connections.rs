@@ -35,6 +35,7 @@ async fn five_hundred_at_once_are_served(server: Server<Kv>, client: Client<Kv>)
 const LIMIT: usize = 250;
 
 #[robust_test(
+    pin(user = "default"),
     timeout = "60s",
     known_failure(
         server = "mini-redis",

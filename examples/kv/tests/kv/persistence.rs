@@ -5,6 +5,8 @@
 //! fsync is under way, redis keeps what it acknowledges in memory, for up to 2 s (aof.c, flushAppendOnlyFile): on a
 //! busy disk a kill loses hundreds of acknowledged writes. Since nobody can make an fsync last, there is no case that
 //! must fail; what is asserted is that the last ones alone are lost, and none of which redis says it is written.
+//!
+//! Each scenario restarts its server with the persistence that it is about, so what is drawn is pinned.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +16,7 @@ use super::*;
 
 fn kept(persistence: Persistence) -> KvSettings {
     KvSettings {
-        persistence,
+        persistence: Some(persistence),
         ..KvSettings::default()
     }
 }
@@ -62,7 +64,7 @@ async fn save(server: &Server<Kv>, command: &'static str) -> Result {
 const WRITES: usize = 100;
 
 /// What a kill leaves: nothing but what a save wrote, which is nothing by itself where persistence is off.
-#[robust_test(requires(server = "persistence"), timeout = "60s")]
+#[robust_test(requires(server = "persistence"), pin(persistence = "rdb"), timeout = "60s")]
 async fn a_kill_loses_what_no_save_wrote(
     server: Server<Kv>,
     client: Client<Kv>,
@@ -84,7 +86,7 @@ async fn a_kill_loses_what_no_save_wrote(
 }
 
 /// Kills the server while a client writes.
-#[robust_test(requires(server = "persistence"), timeout = "60s")]
+#[robust_test(requires(server = "persistence"), pin(persistence = "rdb"), timeout = "60s")]
 async fn a_kill_under_load_loses_at_most_the_last_writes_of_an_append_only_file(
     server: Server<Kv>,
     client: Client<Kv>,
@@ -131,7 +133,7 @@ async fn a_kill_under_load_loses_at_most_the_last_writes_of_an_append_only_file(
     Ok(())
 }
 
-#[robust_test(requires(server = "persistence"), timeout = "60s")]
+#[robust_test(requires(server = "persistence"), pin(persistence = "rdb"), timeout = "60s")]
 async fn a_kill_loses_nothing_that_is_in_the_append_only_file(
     server: Server<Kv>,
     client: Client<Kv>,
@@ -151,7 +153,7 @@ async fn a_kill_loses_nothing_that_is_in_the_append_only_file(
     Ok(())
 }
 
-#[robust_test(requires(server = "persistence"), timeout = "60s")]
+#[robust_test(requires(server = "persistence"), pin(persistence = "rdb"), timeout = "60s")]
 async fn an_orderly_stop_saves_unless_persistence_is_off(
     server: Server<Kv>,
     client: Client<Kv>,
@@ -196,7 +198,7 @@ mod a_torn_append_only_file {
         Ok(())
     }
 
-    #[robust_test(requires(server = "persistence"), timeout = "60s")]
+    #[robust_test(requires(server = "persistence"), pin(persistence = "rdb"), timeout = "60s")]
     async fn loses_its_last_command_alone(server: Server<Kv>, client: Client<Kv>) -> Result {
         set_up(&server, kept(Persistence::AofAlways)).await?;
         until_answered(&*client).await?;
@@ -211,7 +213,7 @@ mod a_torn_append_only_file {
         Ok(())
     }
 
-    #[robust_test(requires(server = "persistence"), timeout = "60s")]
+    #[robust_test(requires(server = "persistence"), pin(persistence = "rdb"), timeout = "60s")]
     async fn is_refused_where_that_was_asked_for(server: Server<Kv>, client: Client<Kv>) -> Result {
         let strict = KvSettings {
             load_truncated: false,

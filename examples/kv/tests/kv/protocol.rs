@@ -11,11 +11,14 @@ async fn is_unharmed(server: &Server<Kv>, client: &dyn KvClient) -> Result {
     Ok(())
 }
 
-#[robust_test(known_failure(
-    server = "mini-redis",
-    because = "mini-redis closes the connection for a command with wrong arguments, without an answer: server.rs, \
+#[robust_test(
+    pin(user = "default"),
+    known_failure(
+        server = "mini-redis",
+        because = "mini-redis closes the connection for a command with wrong arguments, without an answer: server.rs, \
                Handler::run returns at the error of Command::from_frame"
-))]
+    )
+)]
 async fn wrong_arguments_are_answered_with_an_error(
     server: Server<Kv>,
     client: Client<Kv>,
@@ -29,7 +32,7 @@ async fn wrong_arguments_are_answered_with_an_error(
     is_unharmed(&server, &*client).await
 }
 
-#[robust_test]
+#[robust_test(pin(user = "default"))]
 async fn an_unknown_command_is_answered_with_an_error(server: Server<Kv>, client: Client<Kv>) -> Result {
     let mut raw = Raw::connect(&server).await?;
     let answer = raw.ask(&["no-such-command", "a"]).await?;
@@ -38,11 +41,14 @@ async fn an_unknown_command_is_answered_with_an_error(server: Server<Kv>, client
     is_unharmed(&server, &*client).await
 }
 
-#[robust_test(known_failure(
-    server = "mini-redis",
-    because = "mini-redis panics while it holds the lock of all data when an expiry is beyond what a clock can say; the lock is \
+#[robust_test(
+    pin(user = "default"),
+    known_failure(
+        server = "mini-redis",
+        because = "mini-redis panics while it holds the lock of all data when an expiry is beyond what a clock can say; the lock is \
                poisoned, and every command of everybody fails from then on: db.rs, Db::set"
-))]
+    )
+)]
 async fn an_endless_expiry_harms_nobody(server: Server<Kv>, client: Client<Kv>) -> Result {
     let mut raw = Raw::connect(&server).await?;
     raw.command(&["set", "a", "b", "ex", "18446744073709551615"])
@@ -51,11 +57,14 @@ async fn an_endless_expiry_harms_nobody(server: Server<Kv>, client: Client<Kv>) 
     is_unharmed(&server, &*client).await
 }
 
-#[robust_test(known_failure(
-    server = "mini-redis",
-    because = "mini-redis closes the connection for an impossible length, without an answer, after a panic where overflows are \
+#[robust_test(
+    pin(user = "default"),
+    known_failure(
+        server = "mini-redis",
+        because = "mini-redis closes the connection for an impossible length, without an answer, after a panic where overflows are \
                checked: frame.rs, Frame::check adds 2 to it"
-))]
+    )
+)]
 async fn an_impossible_length_is_answered_with_an_error(server: Server<Kv>, client: Client<Kv>) -> Result {
     let mut raw = Raw::connect(&server).await?;
     raw.send(b"*2\r\n$3\r\nget\r\n$18446744073709551615\r\nabc\r\n")
@@ -65,11 +74,14 @@ async fn an_impossible_length_is_answered_with_an_error(server: Server<Kv>, clie
     is_unharmed(&server, &*client).await
 }
 
-#[robust_test(known_failure(
-    server = "mini-redis",
-    because = "mini-redis follows arrays in arrays without a limit, and a message of 400 kB overflows its stack, which ends the \
+#[robust_test(
+    pin(user = "default"),
+    known_failure(
+        server = "mini-redis",
+        because = "mini-redis follows arrays in arrays without a limit, and a message of 400 kB overflows its stack, which ends the \
                whole process: frame.rs, Frame::check calls itself"
-))]
+    )
+)]
 async fn nested_arrays_harm_nobody(server: Server<Kv>, client: Client<Kv>) -> Result {
     let mut raw = Raw::connect(&server).await?;
     // The server may close the connection before it has all of it.
@@ -78,7 +90,7 @@ async fn nested_arrays_harm_nobody(server: Server<Kv>, client: Client<Kv>) -> Re
     is_unharmed(&server, &*client).await
 }
 
-#[robust_test]
+#[robust_test(pin(user = "default"))]
 async fn a_command_in_many_pieces_is_one(server: Server<Kv>, client: Client<Kv>) -> Result {
     let mut raw = Raw::connect(&server).await?;
     for byte in b"*3\r\n$3\r\nset\r\n$3\r\nkey\r\n$5\r\nvalue\r\n" {
@@ -90,7 +102,7 @@ async fn a_command_in_many_pieces_is_one(server: Server<Kv>, client: Client<Kv>)
     Ok(())
 }
 
-#[robust_test]
+#[robust_test(pin(user = "default"))]
 async fn half_a_command_is_forgotten_with_its_connection(server: Server<Kv>, client: Client<Kv>) -> Result {
     let mut raw = Raw::connect(&server).await?;
     raw.send(b"*3\r\n$3\r\nset\r\n$3\r\nkey\r\n$5\r\nval").await?;
@@ -101,21 +113,27 @@ async fn half_a_command_is_forgotten_with_its_connection(server: Server<Kv>, cli
 mod subscriptions {
     use super::*;
 
-    #[robust_test(known_failure(
-        server = "mini-redis",
-        because = "mini-redis closes the connection for an UNSUBSCRIBE before any SUBSCRIBE: cmd/mod.rs, Command::apply"
-    ))]
+    #[robust_test(
+        pin(user = "default"),
+        known_failure(
+            server = "mini-redis",
+            because = "mini-redis closes the connection for an UNSUBSCRIBE before any SUBSCRIBE: cmd/mod.rs, Command::apply"
+        )
+    )]
     async fn may_be_ended_before_there_are_any(server: Server<Kv>, client: Client<Kv>) -> Result {
         let mut raw = Raw::connect(&server).await?;
         assert_eq!(raw.ask(&["unsubscribe", "news"]).await?, "*3");
         is_unharmed(&server, &*client).await
     }
 
-    #[robust_test(known_failure(
-        server = "mini-redis",
-        because = "mini-redis never leaves a connection's subscribed mode: after the last UNSUBSCRIBE it still refuses GET as \
+    #[robust_test(
+        pin(user = "default"),
+        known_failure(
+            server = "mini-redis",
+            because = "mini-redis never leaves a connection's subscribed mode: after the last UNSUBSCRIBE it still refuses GET as \
                    unknown: cmd/subscribe.rs, Subscribe::apply"
-    ))]
+        )
+    )]
     async fn leave_a_connection_for_commands_when_they_end(server: Server<Kv>, client: Client<Kv>) -> Result {
         let mut raw = Raw::connect(&server).await?;
         raw.subscribe("news").await?;

@@ -118,6 +118,7 @@ mod slow_subscribers {
     }
 
     #[robust_test(
+        pin(user = "default"),
         timeout = "60s",
         known_failure(
             server = "mini-redis",
@@ -140,7 +141,7 @@ mod slow_subscribers {
         Ok(())
     }
 
-    #[robust_test(timeout = "60s")]
+    #[robust_test(pin(user = "default"), timeout = "60s")]
     async fn do_not_stall_others(server: Server<Kv>, publisher: Client<Kv>, client: Client<Kv>) -> Result {
         let mut slow = Raw::connect(&server).await?;
         slow.subscribe("flood").await?;
@@ -155,6 +156,7 @@ mod slow_subscribers {
     }
 
     #[robust_test(
+        pin(user = "default"),
         timeout = "60s",
         known_failure(
             server = "mini-redis",
@@ -172,7 +174,7 @@ mod slow_subscribers {
 
     /// redis disconnects a subscriber for which more than `client-output-buffer-limit` waits: 32 MiB, or 8 MiB for
     /// 60 s.
-    #[robust_test(requires(server = "process"), timeout = "60s")]
+    #[robust_test(pin(user = "default"), requires(server = "process"), timeout = "60s")]
     async fn are_disconnected_at_the_limit(server: Server<Kv>, publisher: Client<Kv>) -> Result {
         let operator = server.admin().await?;
         operator

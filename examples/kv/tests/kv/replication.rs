@@ -92,9 +92,9 @@ async fn a_replica_that_was_away_catches_up(db: Cluster<Kv>, client: Client<Kv>)
 }
 
 /// As redis' documentation warns ("Safety of replication when master has persistence turned off").
-#[robust_test(timeout = "60s")]
+#[robust_test(pin(persistence = "rdb"), timeout = "60s")]
 async fn a_primary_without_persistence_empties_its_replicas_when_it_restarts(
-    #[settings(KvSettings { persistence: Persistence::None, ..KvSettings::default() })] db: Cluster<Kv>,
+    #[settings(KvSettings { persistence: Some(Persistence::None), ..KvSettings::default() })] db: Cluster<Kv>,
     client: Client<Kv>,
 ) -> Result {
     settled(&db).await?;

@@ -88,11 +88,15 @@ fn received_unread(port: u16) -> Result<usize> {
 }
 
 /// Commands that a frozen server has received and not read when it is killed.
-#[robust_test(requires(server = "counters"), timeout = "60s")]
+#[robust_test(
+    pin(persistence = "rdb"),
+    requires(server = "counters"),
+    pin(tls = "off"),
+    timeout = "60s"
+)]
 async fn commands_in_flight_are_done_at_most_once(
-    #[settings(KvSettings { persistence: Persistence::AofAlways, ..KvSettings::default() })] server: Server<
-        Kv,
-    >,
+    #[settings(KvSettings { persistence: Some(Persistence::AofAlways), ..KvSettings::default() })]
+    server: Server<Kv>,
     client: Client<Kv>,
     #[values(1, 3)] attempts_max: u32,
 ) -> Result {
@@ -168,9 +172,9 @@ mod counters {
         Ok(counted)
     }
 
-    #[robust_test(requires(server = "counters"), timeout = "90s")]
+    #[robust_test(pin(persistence = "rdb"), requires(server = "counters"), timeout = "90s")]
     async fn of_16_clients_are_exact_across_a_restart(
-        #[settings(KvSettings { persistence: Persistence::AofAlways, ..KvSettings::default() })]
+        #[settings(KvSettings { persistence: Some(Persistence::AofAlways), ..KvSettings::default() })]
         server: Server<Kv>,
         #[count(16)] clients: Vec<Client<Kv>>,
         #[values(stop = false, kill = true)] kill: bool,

@@ -1,8 +1,5 @@
 //! Connections over TLS, and as a user with a password.
 
-use kv_suite::redis_server::APP;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-
 use super::*;
 
 /// Which crate connects; the client axis is of no use where a client is to be refused.
@@ -21,40 +18,15 @@ impl Crate {
     }
 }
 
-/// An authority, and a certificate of it for 127.0.0.1.
-pub(crate) fn make_certificates(files: &TlsFiles) -> Result {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
-    std::fs::write(&files.authority, authority.pem())?;
-    std::fs::write(&files.certificate, certificate.pem())?;
-    std::fs::write(&files.key, key.serialize_pem())?;
-    Ok(())
+/// How clients address this server where it has TLS.
+fn tls_options(server: &Server<Kv>) -> Result<ConnectOptions> {
+    let options = ConnectOptions::new(server.endpoint("redis-tls")).deadline(secs(1));
+    Ok(options.authority(server.tls()?.authority))
 }
 
-fn with_tls() -> KvSettings {
-    KvSettings {
-        tls: Tls::On,
-        ..KvSettings::default()
-    }
-}
-
-fn authority(server: &Server<Kv>, name: &str) -> Result<std::path::PathBuf> {
-    let folder = server.data_dir()?;
-    Ok(folder.parent().context("the node's folder")?.join(name))
-}
-
-#[robust_test(requires(server = "tls"), timeout = "60s")]
-async fn tls_carries_everything(
-    #[settings(with_tls())] server: Server<Kv>,
-    #[values(redis = Crate::Redis, fred = Crate::Fred)] by: Crate,
-) -> Result {
-    let options = ConnectOptions::new(server.endpoint("redis-tls"));
-    let client = by
-        .connect(options.authority(authority(&server, "authority.pem")?))
-        .await?;
+#[robust_test(requires(server = "tls"), pin(tls = "on"), timeout = "60s")]
+async fn tls_carries_everything(server: Server<Kv>, client: Client<Kv>) -> Result {
+    assert_eq!(client.options().address, server.endpoint("redis-tls"));
     let large = vec![7; 1024 * 1024];
     client.set("key", &large).await?;
     assert!(client.get("key").await? == Some(large));
@@ -72,23 +44,46 @@ async fn tls_carries_everything(
     until_answered(&*client).await
 }
 
-#[robust_test(requires(server = "tls"), timeout = "60s")]
-async fn tls_refuses_who_trusts_another_authority(
-    #[settings(with_tls())] server: Server<Kv>,
+#[robust_test(
+    requires(server = "tls"),
+    pin(tls = "on"),
+    pin(user = "default"),
+    timeout = "60s"
+)]
+async fn tls_refuses_a_bad_certificate(
+    server: Server<Kv>,
     #[values(redis = Crate::Redis, fred = Crate::Fred)] by: Crate,
+    #[values(
+        expired = Flaw::Expired,
+        not_yet_valid = Flaw::NotYetValid,
+        wrong_name = Flaw::WrongName,
+        other_authority = Flaw::OtherAuthority,
+        self_signed = Flaw::SelfSigned
+    )]
+    flaw: Flaw,
 ) -> Result {
-    let name = |name: &str| authority(&server, name);
-    make_certificates(&TlsFiles {
-        authority: name("other.pem")?,
-        certificate: name("other-certificate.pem")?,
-        key: name("other-key.pem")?,
-    })?;
-    let options = ConnectOptions::new(server.endpoint("redis-tls")).deadline(secs(1));
-    let refused = by.connect(options.clone().authority(name("other.pem")?)).await;
+    server.tls()?.spoil(flaw)?;
+    server.restart().await?;
+    let refused = by.connect(tls_options(&server)?).await;
     assert!(
         matches!(refused, Err(ClientError::Connect { .. })),
         "it is connected"
     );
+    server.tls()?.renew()?;
+    server.restart().await?;
+    by.connect(tls_options(&server)?.deadline(SOON))
+        .await?
+        .ping()
+        .await?;
+    Ok(())
+}
+
+#[robust_test(requires(server = "tls"), pin(tls = "on"), timeout = "60s")]
+async fn tls_refuses_who_speaks_without(
+    server: Server<Kv>,
+    #[values(redis = Crate::Redis, fred = Crate::Fred)] by: Crate,
+) -> Result {
+    let options = ConnectOptions::new(server.endpoint("redis-tls")).deadline(secs(1));
     let plain = by.connect(options).await;
     assert!(
         matches!(plain, Err(ClientError::Connect { .. })),
@@ -97,9 +92,17 @@ async fn tls_refuses_who_trusts_another_authority(
     Ok(())
 }
 
-#[robust_test(requires(server = "acl"), timeout = "60s")]
+#[robust_test(
+    requires(server = "acl"),
+    pin(user = "acl"),
+    forbid(
+        persistence = "none",
+        because = "it restarts the server, which then has no key to read"
+    ),
+    timeout = "60s"
+)]
 async fn a_user_does_what_it_may(
-    #[settings(KvSettings { user: User::Acl, ..KvSettings::default() })] server: Server<Kv>,
+    server: Server<Kv>,
     #[values(redis = Crate::Redis, fred = Crate::Fred)] by: Crate,
 ) -> Result {
     let options = ConnectOptions::new(server.endpoint("redis"));

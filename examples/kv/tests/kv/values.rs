@@ -137,15 +137,13 @@ mod counters {
     }
 
     #[robust_test(requires(server = "counters"), timeout = "60s")]
-    async fn count_every_increment_of_16_clients(
-        _server: Server<Kv>,
-        #[count(16)] clients: Vec<Client<Kv>>,
-    ) -> Result {
-        for counted in join_all(clients.iter().map(|client| count(&**client))).await {
-            counted?;
-        }
-        let all = INCREMENTS * i64::try_from(clients.len())?;
-        assert_eq!(clients[0].incr("count").await?, all + 1);
+    async fn count_every_increment_of_16_clients(_server: Server<Kv>, client: Client<Kv>) -> Result {
+        const CLIENTS: usize = 16;
+        Client::run_n(&client, RunN::new(CLIENTS), async |client, _| {
+            count(&**client).await
+        })
+        .await?;
+        assert_eq!(client.incr("count").await?, INCREMENTS * CLIENTS as i64 + 1);
         Ok(())
     }
 }
