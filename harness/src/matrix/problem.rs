@@ -177,7 +177,7 @@ pub enum MatrixProblem {
         /// The option.
         by: &'static str,
         /// The parameter, or `the scenario`.
-        of: String,
+        of: Box<str>,
         /// The axis.
         axis: &'static str,
         /// The unknown value.

@@ -335,7 +335,7 @@ impl Expansion<'_> {
         } else {
             MatrixProblem::UnknownVariantValue {
                 by,
-                of: of(),
+                of: of().into(),
                 axis,
                 value,
                 hint: Hint::new(value, values),
