@@ -1,5 +1,43 @@
 //! Servers and clients against real processes and threads, in cases made by hand.
 
+/// Registers a function of the tests as a kind of server.
+macro_rules! server_kind {
+    ($service:ident, $name:literal, $program:expr, $start:ident) => {
+        static SERVER: crate::service::ServerKind = crate::service::ServerKind {
+            name: $name,
+            service: std::any::TypeId::of::<$service>,
+            service_name: stringify!($service),
+            file: file!(),
+            line: line!(),
+            provides: &[],
+            program: $program,
+            variants: &[],
+            cluster: None,
+            serve: crate::serve::Serve::of::<$service>(),
+            start: &crate::service::StartFn::<$service>($start),
+        };
+        inventory::submit!(&SERVER);
+    };
+}
+
+/// Registers a function of the tests as a kind of client.
+macro_rules! client_kind {
+    ($service:ident, $name:literal, $provides:expr, $connect:ident) => {
+        static CLIENT: crate::service::ClientKind = crate::service::ClientKind {
+            name: $name,
+            service: std::any::TypeId::of::<$service>,
+            service_name: stringify!($service),
+            file: file!(),
+            line: line!(),
+            provides: $provides,
+            program: None,
+            variants: &[],
+            connect: &crate::service::ConnectFn::<$service>($connect),
+        };
+        inventory::submit!(&CLIENT);
+    };
+}
+
 mod client;
 mod in_process;
 mod moody;

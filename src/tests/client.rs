@@ -1,6 +1,5 @@
 //! Clients of a server inside the case's process.
 
-use std::any::TypeId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +8,7 @@ use robust_test_harness::param::Param;
 
 use super::Fixture;
 use crate::prelude::*;
-use crate::service::{ClientKind, ConnectFn, ConnectFuture, ServerKind, StartFn, StartFuture};
+use crate::service::{ConnectFuture, StartFuture};
 
 /// The author's own trait.
 trait Greets: Send {
@@ -26,33 +25,9 @@ impl Service for Greeting {
     type Settings = ();
 }
 
-static SERVER: ServerKind = ServerKind {
-    name: "sleeper",
-    service: TypeId::of::<Greeting>,
-    service_name: "Greeting",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    cluster: None,
-    serve: crate::serve::Serve::of::<Greeting>(),
-    start: &StartFn::<Greeting>(start),
-};
-inventory::submit!(&SERVER);
+server_kind!(Greeting, "sleeper", None, start);
 
-static CLIENT: ClientKind = ClientKind {
-    name: "polite",
-    service: TypeId::of::<Greeting>,
-    service_name: "Greeting",
-    file: file!(),
-    line: line!(),
-    provides: &["greeting"],
-    program: None,
-    variants: &[],
-    connect: &ConnectFn::<Greeting>(connect),
-};
-inventory::submit!(&CLIENT);
+client_kind!(Greeting, "polite", &["greeting"], connect);
 
 fn start(node: &mut Node<Greeting>) -> StartFuture<'_> {
     Box::pin(async {

@@ -1,6 +1,5 @@
 //! Servers inside the case's process.
 
-use std::any::TypeId;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use tokio::net::TcpStream;
 use super::Fixture;
 use crate::instance::{PauseError, StopError};
 use crate::prelude::*;
-use crate::service::{ServerKind, StartFn, StartFuture};
+use crate::service::StartFuture;
 
 struct Embeds;
 
@@ -24,20 +23,7 @@ impl Service for Embeds {
     type Settings = How;
 }
 
-static EMBEDDED: ServerKind = ServerKind {
-    name: "embedded",
-    service: TypeId::of::<Embeds>,
-    service_name: "Embeds",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    cluster: None,
-    serve: crate::serve::Serve::of::<Embeds>(),
-    start: &StartFn::<Embeds>(start),
-};
-inventory::submit!(&EMBEDDED);
+server_kind!(Embeds, "embedded", None, start);
 
 fn start(node: &mut Node<Embeds>) -> StartFuture<'_> {
     Box::pin(async {

@@ -1,7 +1,5 @@
 //! Servers that are child processes.
 
-use std::any::TypeId;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -10,7 +8,7 @@ use crate::command::StartError;
 use crate::instance::{KillError, PauseError, StopError};
 use crate::prelude::*;
 use crate::server::RestartError;
-use crate::service::{ServerKind, StartFn, StartFuture};
+use crate::service::StartFuture;
 
 struct Moody;
 
@@ -23,20 +21,7 @@ impl Service for Moody {
     type Settings = Mood;
 }
 
-static MOODY: ServerKind = ServerKind {
-    name: "moody",
-    service: TypeId::of::<Moody>,
-    service_name: "Moody",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: Some("sh"),
-    variants: &[],
-    cluster: None,
-    serve: crate::serve::Serve::of::<Moody>(),
-    start: &StartFn::<Moody>(start),
-};
-inventory::submit!(&MOODY);
+server_kind!(Moody, "moody", Some("sh"), start);
 
 fn start(node: &mut Node<Moody>) -> StartFuture<'_> {
     Box::pin(async {

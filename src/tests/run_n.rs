@@ -1,6 +1,5 @@
 //! Many clients at once: none of them ends or holds up another, and none is left.
 
-use std::any::TypeId;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +12,7 @@ use robust_test_harness::param::Param;
 use super::Fixture;
 use crate::prelude::*;
 use crate::run_n::RunNError;
-use crate::service::{ClientKind, ConnectFn, ConnectFuture, ServerKind, StartFn, StartFuture};
+use crate::service::{ConnectFuture, StartFuture};
 
 struct Counting;
 
@@ -22,33 +21,9 @@ impl Service for Counting {
     type Settings = ();
 }
 
-static SERVER: ServerKind = ServerKind {
-    name: "idle",
-    service: TypeId::of::<Counting>,
-    service_name: "Counting",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    cluster: None,
-    serve: crate::serve::Serve::of::<Counting>(),
-    start: &StartFn::<Counting>(start),
-};
-inventory::submit!(&SERVER);
+server_kind!(Counting, "idle", None, start);
 
-static CLIENT: ClientKind = ClientKind {
-    name: "counter",
-    service: TypeId::of::<Counting>,
-    service_name: "Counting",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    connect: &ConnectFn::<Counting>(connect),
-};
-inventory::submit!(&CLIENT);
+client_kind!(Counting, "counter", &[], connect);
 
 fn start(node: &mut Node<Counting>) -> StartFuture<'_> {
     Box::pin(async {

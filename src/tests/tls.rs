@@ -1,6 +1,5 @@
 //! Certificates against real TLS: a server inside the case's process that wants one of its clients.
 
-use std::any::TypeId;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Fixture;
 use crate::prelude::*;
-use crate::service::{ClientKind, ConnectFn, ConnectFuture, ServerKind, StartFn, StartFuture};
+use crate::service::{ConnectFuture, StartFuture};
 
 /// Tells each client the certificate by which it knows it.
 pub(super) struct Mirror;
@@ -33,33 +32,9 @@ impl Service for Mirror {
 /// What the server knows the client by, in DER.
 pub(super) struct Seen(Vec<u8>);
 
-static SERVER: ServerKind = ServerKind {
-    name: "mirror",
-    service: TypeId::of::<Mirror>,
-    service_name: "Mirror",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    cluster: None,
-    serve: crate::serve::Serve::of::<Mirror>(),
-    start: &StartFn::<Mirror>(start),
-};
-inventory::submit!(&SERVER);
+server_kind!(Mirror, "mirror", None, start);
 
-static CLIENT: ClientKind = ClientKind {
-    name: "looker",
-    service: TypeId::of::<Mirror>,
-    service_name: "Mirror",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    connect: &ConnectFn::<Mirror>(connect),
-};
-inventory::submit!(&CLIENT);
+client_kind!(Mirror, "looker", &[], connect);
 
 fn start(node: &mut Node<Mirror>) -> StartFuture<'_> {
     Box::pin(async {

@@ -1,7 +1,7 @@
 //! Certificates against programs as people install them: OpenSSL's own verdict, servers and clients in C and in Go.
 //! What is not installed is skipped, and said so on stderr; with `ROBUST_REQUIRE=all` it fails.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::io::Write as _;
 use std::process::Output;
 
@@ -11,7 +11,7 @@ use robust_test_harness::param::{Environment, Param};
 use super::Fixture;
 use crate::clock::within;
 use crate::prelude::*;
-use crate::service::{ClientKind, ConnectFn, ConnectFuture, ServerKind, StartFn, StartFuture};
+use crate::service::{ConnectFuture, StartFuture};
 
 struct Installed;
 
@@ -24,33 +24,9 @@ impl Service for Installed {
     type Settings = Program;
 }
 
-static SERVER: ServerKind = ServerKind {
-    name: "installed",
-    service: TypeId::of::<Installed>,
-    service_name: "Installed",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    cluster: None,
-    serve: crate::serve::Serve::of::<Installed>(),
-    start: &StartFn::<Installed>(start),
-};
-inventory::submit!(&SERVER);
+server_kind!(Installed, "installed", None, start);
 
-static CLIENT: ClientKind = ClientKind {
-    name: "by-hand",
-    service: TypeId::of::<Installed>,
-    service_name: "Installed",
-    file: file!(),
-    line: line!(),
-    provides: &[],
-    program: None,
-    variants: &[],
-    connect: &ConnectFn::<Installed>(connect),
-};
-inventory::submit!(&CLIENT);
+client_kind!(Installed, "by-hand", &[], connect);
 
 fn connect(link: ClientLink) -> ConnectFuture<Installed> {
     Box::pin(async move { Ok(Box::new(link)) })
