@@ -26,7 +26,7 @@ impl Measured {
     fn read(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("measured ")?.split(' ');
         let mut next = || words.next();
-        let (name, rounds) = (next()?.to_owned(), next()?.to_owned());
+        let (name, rounds) = (next()?.replace('_', " "), next()?.to_owned());
         let ms = |word: Option<&str>| Some(word?.parse::<f64>().ok()? / 1e3);
         Some(Self {
             name,

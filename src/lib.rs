@@ -27,6 +27,7 @@ pub mod in_process;
 pub mod instance;
 pub mod launch;
 mod listener;
+mod listening;
 mod log;
 mod log_limit;
 pub mod member;

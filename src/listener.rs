@@ -2,7 +2,7 @@
 //!
 //! A port that accepts connections does not prove that the node is up: an orphan of an earlier run or a
 //! service of the machine may hold it, and tests against those pass and fail for the wrong reasons. On
-//! Linux the listening socket is looked up in `/proc/net/tcp` and among the descriptors of the node's
+//! Linux the listening socket ([`listening`]) is looked up among the descriptors of the node's
 //! processes; elsewhere nothing is known ([`Owner::Unknown`]).
 
 use std::collections::BTreeSet;
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 pub use robust_test_harness::processes::Process;
 use robust_test_harness::processes::{Entry, all, entry};
+
+use crate::listening;
 
 /// Who owns the listening sockets that answer on `127.0.0.1:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub(crate) enum Family {
 
 /// Who answers on `127.0.0.1:port`.
 pub(crate) fn owner(port: u16, family: Family) -> Owner {
-    let sockets = listening(port);
+    let sockets = listening::inodes(port);
     if sockets.is_empty() {
         return if cfg!(target_os = "linux") {
             Owner::Nobody
@@ -43,8 +45,16 @@ pub(crate) fn owner(port: u16, family: Family) -> Owner {
             Owner::Unknown
         };
     }
+    // Nearly always it is the first process, which spares a look at all of them.
+    let first = match family {
+        Family::Myself => std::process::id(),
+        Family::Group(leader) => leader,
+    };
+    if holds(first, &sockets) == Some(true) {
+        return Owner::Ours;
+    }
     let ours = match family {
-        Family::Myself => BTreeSet::from([std::process::id()]),
+        Family::Myself => BTreeSet::from([first]),
         Family::Group(group) => members(&all(), group),
     };
     let mut hidden = false;
@@ -74,42 +84,6 @@ pub(crate) fn alive_in_group(group: u32) -> Vec<Process> {
         .filter(|process| process.group == group && !process.zombie)
         .map(|process| Process::of(process.pid))
         .collect()
-}
-
-/// The inodes of the sockets that listen on `port` and answer `127.0.0.1`.
-fn listening(port: u16) -> BTreeSet<u64> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
-        .into_iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .flat_map(|table| parse_listening(&table, port))
-        .collect()
-}
-
-fn parse_listening(table: &str, port: u16) -> Vec<u64> {
-    /// TCP_LISTEN.
-    const LISTEN: &str = "0A";
-    let port = format!("{port:04X}");
-    let lines = table.lines().skip(1).filter_map(|line| {
-        // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode ..
-        let mut fields = line.split_ascii_whitespace();
-        let (address, local_port) = fields.nth(1)?.split_once(':')?;
-        let state = fields.nth(1)?;
-        let inode = fields.nth(5)?.parse().ok()?;
-        (state == LISTEN && local_port == port && answers_loopback(address)).then_some(inode)
-    });
-    lines.collect()
-}
-
-/// Whether a socket bound to this address, in the kernel's notation, answers 127.0.0.1. The kernel prints
-/// each 32-bit word of the address in the machine's byte order.
-fn answers_loopback(address: &str) -> bool {
-    let any = address.bytes().all(|digit| digit == b'0');
-    let loopback = format!("{:08X}", u32::from_ne_bytes([127, 0, 0, 1]));
-    let mapped = format!(
-        "0000000000000000{:08X}{loopback}",
-        u32::from_ne_bytes([0, 0, 255, 255])
-    );
-    any || address == loopback || address == mapped
 }
 
 /// The group and every descendant of its members.
@@ -154,22 +128,6 @@ fn is_alive(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_listeners_that_answer_loopback_count() {
-        let table =
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:075B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 x
-   1: 00000000:075B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12 1 x
-   2: 0100007F:075B 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 13 1 x
-   3: 0100007F:075C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 14 1 x
-   4: 0500000A:075B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 15 1 x
-";
-        assert_eq!(parse_listening(table, 1883), [11, 12]);
-        assert!(answers_loopback("00000000000000000000000000000000"));
-        assert!(answers_loopback("0000000000000000FFFF00000100007F"));
-        assert!(!answers_loopback("00000000000000000000000001000000"), "::1");
-    }
 
     #[test]
     fn a_family_is_a_group_and_its_descendants_in_other_groups() {

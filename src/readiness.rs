@@ -1,14 +1,18 @@
 //! When a started node counts as ready.
 //!
-//! Conditions are looked at again and again, 1 to 20 ms apart, until all hold, the node ends, or the time is
-//! over; nothing here sleeps for a fixed time and hopes.
+//! Conditions are looked at again and again until all hold, the node ends, or the time is over; nothing here sleeps
+//! for a fixed time and hopes. The looks are 1 to 20 ms apart: a twentieth of what the start has taken so far, so
+//! that they prolong no start by more than that.
 
 use std::fmt;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::clock::{Backoff, Deadline, human, within};
+use tokio::net::TcpStream;
+
+use crate::clock::{Began, Deadline, human, within};
 use crate::eventually::Attempt;
 use crate::exit::Exit;
 use crate::instance::Instance;
@@ -16,7 +20,10 @@ use crate::launch::StartError;
 use crate::listener::{Owner, owner};
 use crate::place::{Place, local};
 
-const LOOK_MAX: Duration = Duration::from_millis(20);
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// How long a connection to a port may take before its listener counts as one that takes no more of them.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// A listener's owner is looked up in several steps, between which processes fork and end: only what is seen
 /// that often in a row is believed to be foreign.
 const SIGHTINGS: u32 = 3;
@@ -125,9 +132,8 @@ pub(crate) async fn wait(
         exit,
         log: instance.tail(),
     };
-    let deadline = Deadline::after(limit);
+    let (began, deadline) = (Began::now(), Deadline::after(limit));
     for condition in conditions {
-        let mut backoff = Backoff::up_to(LOOK_MAX);
         let mut last = "no answer".to_owned();
         loop {
             if let Some(exit) = instance.exit_now() {
@@ -156,12 +162,17 @@ pub(crate) async fn wait(
             }
             tokio::select! {
                 exit = instance.exited() => return Err(exited(exit)),
-                () = tokio::time::sleep(backoff.next().min(deadline.left())) => {}
+                () = tokio::time::sleep(pause(began.elapsed()).min(deadline.left())) => {}
             }
         }
     }
     // A program that fails at once, in a kind without conditions, or just after the last one held.
     instance.exit_now().map_or(Ok(()), |exit| Err(exited(exit)))
+}
+
+/// How long to wait for the next look at a start that has taken so long.
+fn pause(elapsed: Duration) -> Duration {
+    (elapsed / 20).clamp(PAUSE_MIN, PAUSE_MAX)
 }
 
 /// Whether all conditions hold now: one look at each, all within `limit`; why not otherwise.
@@ -197,29 +208,38 @@ impl Ready {
     }
 }
 
+/// A refused connection costs next to nothing; who listens is looked up only where one is accepted.
 async fn look_tcp(name: &str, foreign: &mut u32, place: &Place, instance: &Instance) -> Look {
     let port = match place.port(name) {
         Ok(port) => port,
         Err(error) => return Look::NotYet(error.to_string()),
     };
+    let connected = within(CONNECT_WITHIN, TcpStream::connect(local(port))).await;
+    if let Ok(Err(error)) = connected {
+        *foreign = 0;
+        return Look::NotYet(match error.kind() {
+            ErrorKind::ConnectionRefused => format!("nobody listens on port {port}"),
+            _ => format!("port {port}: {error}"),
+        });
+    }
     match owner(port, instance.family()) {
-        Owner::Nobody => return Look::NotYet(format!("nobody listens on port {port}")),
+        Owner::Nobody => Look::NotYet(format!("nobody listens on port {port}")),
         Owner::Other(process) => {
             *foreign += 1;
             if *foreign < SIGHTINGS {
                 return Look::NotYet(format!("{process} listens on port {port}"));
             }
-            return Look::Never(StartError::ForeignListener {
+            Look::Never(StartError::ForeignListener {
                 node: place.name().to_owned(),
                 port,
                 owner: process,
-            });
+            })
         }
-        Owner::Ours | Owner::Unknown => *foreign = 0,
-    }
-    match tokio::net::TcpStream::connect(local(port)).await {
-        Ok(_) => Look::Holds,
-        Err(error) => Look::NotYet(format!("port {port}: {error}")),
+        Owner::Ours | Owner::Unknown if connected.is_err() => {
+            let limit = human(CONNECT_WITHIN);
+            Look::NotYet(format!("port {port} took no connection within {limit}"))
+        }
+        Owner::Ours | Owner::Unknown => Look::Holds,
     }
 }
 

@@ -17,6 +17,41 @@ impl Service for Timed {
     type Settings = ();
 }
 
+/// Etcd in a cluster: its own service, because the kinds of a service are on one axis.
+struct Agreed;
+
+impl Service for Agreed {
+    type Client = ();
+    type Settings = ();
+}
+
+/// The arguments of one member of a cluster of etcd; `members` are names and ports.
+fn member(name: &str, client: u16, members: &[(String, u16)], data: &Path) -> Vec<String> {
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let own = members.iter().find(|member| member.0 == name).map_or(0, |member| member.1);
+    let cluster: Vec<String> = members.iter().map(|(name, port)| format!("{name}={}", url(*port))).collect();
+    let options = [
+        ("--name", name.to_owned()),
+        ("--data-dir", data.display().to_string()),
+        ("--log-level", "error".to_owned()),
+        ("--listen-client-urls", url(client)),
+        ("--advertise-client-urls", url(client)),
+        ("--listen-peer-urls", url(own)),
+        ("--initial-advertise-peer-urls", url(own)),
+        ("--initial-cluster", cluster.join(",")),
+    ];
+    options.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect()
+}
+
+#[robust_server(Agreed, program = "etcd", cluster)]
+async fn etcd_cluster(node: &mut Node<Agreed>) -> Result<Instance> {
+    let members: Vec<_> =
+        node.members().iter().map(|one| (one.name().to_owned(), one.address("peer").port())).collect();
+    let arguments = member(node.name(), node.port("main"), &members, &node.data_dir()?);
+    let server = node.command("etcd").args(arguments);
+    Ok(server.ready_when(tcp("main")).spawn().await?)
+}
+
 /// The program of a kind and its arguments.
 fn command_line(kind: &str, port: u16, more: u16, data: &Path) -> (&'static str, Vec<String>) {
     let data = data.display();
@@ -91,8 +126,7 @@ fn median(mut times: Vec<Duration>) -> u128 {
 struct ByHand(Child);
 
 impl ByHand {
-    fn start(kind: &str, port: u16, more: u16, data: &Path, log: &Path) -> Result<Self> {
-        let (program, arguments) = command_line(kind, port, more, data);
+    fn start(program: &str, arguments: Vec<String>, log: &Path) -> Result<Self> {
         let log = std::fs::File::create(log)?;
         let child = Command::new(program)
             .args(arguments)
@@ -111,12 +145,10 @@ impl Drop for ByHand {
     }
 }
 
-/// As often as the harness looks.
+/// By looks that are 1 ms apart, so that it is seen when it is ready and not later.
 async fn until_it_accepts(port: u16) {
-    let mut pause = Duration::from_millis(1);
     while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -156,13 +188,50 @@ async fn start_to_ready(case: Case, server: Server<Timed>) -> Result {
             let _none_yet = std::fs::remove_dir_all(&data);
             std::fs::create_dir(&data)?;
             let begin = Instant::now();
-            let by_hand = ByHand::start(kind, port, more, &data, &hands.join("log"))?;
+            let (program, arguments) = command_line(kind, port, more, &data);
+            let by_hand = ByHand::start(program, arguments, &hands.join("log"))?;
             until_it_accepts(port).await;
             hand.push(begin.elapsed());
             drop(by_hand);
         }
     }
     println!("measured start:{kind} {} {} {}", rounds(), median(harness), median(hand));
+    Ok(())
+}
+
+/// Until all three accept; by hand they are started one right after another, too.
+#[robust_test(timeout = "5m", serial = "machine")]
+async fn cluster_to_ready(case: Case, cluster: Cluster<Agreed>) -> Result {
+    let nodes = cluster.nodes();
+    let members: Vec<_> =
+        nodes.iter().map(|node| (node.name().to_owned(), node.endpoint("peer").port())).collect();
+    let clients: Vec<u16> = nodes.iter().map(|node| node.endpoint("main").port()).collect();
+    let hands = case.folder()?.join("by-hand");
+    let (mut harness, mut hand) = (Vec::new(), Vec::new());
+    for _ in 0..rounds() {
+        cluster.kill().await?;
+        for node in &nodes {
+            std::fs::remove_dir_all(node.data_dir()?)?;
+        }
+        let begin = Instant::now();
+        cluster.start().await?;
+        harness.push(begin.elapsed());
+        cluster.kill().await?;
+        let _none_yet = std::fs::remove_dir_all(&hands);
+        std::fs::create_dir(&hands)?;
+        let begin = Instant::now();
+        let mut all = Vec::new();
+        for ((name, _), client) in members.iter().zip(&clients) {
+            let arguments = member(name, *client, &members, &hands.join(name));
+            all.push(ByHand::start("etcd", arguments, &hands.join(format!("{name}.log")))?);
+        }
+        for &client in &clients {
+            until_it_accepts(client).await;
+        }
+        hand.push(begin.elapsed());
+        drop(all);
+    }
+    println!("measured start:etcd,_3_nodes {} {} {}", rounds(), median(harness), median(hand));
     Ok(())
 }
 
