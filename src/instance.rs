@@ -261,6 +261,26 @@ impl Instance {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Takes it off the present runtime and ends nothing. Its process goes on and nothing watches it; false for one inside
+    /// this process, which stays as it is.
+    pub(crate) fn detach(&self) -> bool {
+        match &self.0.runs {
+            Runs::Process(process) => {
+                process.detach();
+                true
+            }
+            Runs::InProcess(_) => false,
+        }
+    }
+
+    /// Attaches it to the present runtime after [`Instance::detach`].
+    pub(crate) fn attach(&self) -> std::io::Result<()> {
+        match &self.0.runs {
+            Runs::Process(process) => process.attach(),
+            Runs::InProcess(_) => Ok(()),
+        }
+    }
+
     fn node(&self) -> String {
         self.0.place.name().to_owned()
     }

@@ -43,6 +43,7 @@ pub mod scope;
 pub mod serve;
 pub mod server;
 pub mod service;
+mod shared;
 mod supervisor;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many lines of a log an error shows.
 const TAIL_LINES: usize = 20;
@@ -18,11 +19,33 @@ const KEPT_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct Log {
     path: Arc<Path>,
+    /// Where the present case's part begins: not at 0 where its node served other cases before.
+    begin: AtomicU64,
 }
 
 impl Log {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            begin: AtomicU64::new(0),
+        }
+    }
+
+    /// Where the present case's part begins, in bytes.
+    pub(crate) fn begin_of_case(&self) -> u64 {
+        self.begin.load(Ordering::Relaxed)
+    }
+
+    /// What follows is the part of the case called `case`, begun by a line that says so. The file is in that case's
+    /// folder as well from now on.
+    pub(crate) fn enter(&self, case: &str, folder: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        Self::note(&file, &format!("case {case}"));
+        self.begin.store(file.metadata()?.len(), Ordering::Relaxed);
+        match self.path.file_name() {
+            Some(name) => std::fs::hard_link(&self.path, folder.join(name)),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -58,13 +81,10 @@ impl Log {
         let _ = file.write_all(format!("{NOTE}{note} ---\n").as_bytes());
     }
 
-    /// All of it; empty when the node has printed nothing yet.
+    /// All of the present case's; empty when the node has printed nothing yet.
     pub(crate) fn text(&self) -> io::Result<String> {
-        match std::fs::read(&self.path) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(error),
-        }
+        let bytes = self.since(self.begin_of_case())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// What stands in it from `offset` on.
@@ -97,8 +117,9 @@ impl Log {
         file.write_all(&end)
     }
 
-    /// The last lines from `begin` on.
+    /// The last lines from `begin` on, in the present case.
     pub(crate) fn tail(&self, begin: u64) -> LogTail {
+        let begin = begin.max(self.begin_of_case());
         let length = self.path.metadata().map_or(0, |metadata| metadata.len());
         let bytes = self
             .since(begin.max(length.saturating_sub(TAIL_BYTES)))

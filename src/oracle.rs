@@ -107,6 +107,11 @@ impl Oracles {
         }
     }
 
+    /// Forgets what was allowed: it was so in another case.
+    pub(crate) fn allow_nothing(&mut self) {
+        self.allowed.clear();
+    }
+
     pub(crate) fn allow(&mut self, text: String) {
         self.allowed.push(text);
     }
@@ -123,24 +128,25 @@ impl Oracles {
         })
     }
 
-    /// Searches the log of `node`; `None` when nothing is found, or there is no log.
+    /// Searches the log of `node` from the byte `begin` on; `None` when nothing is found, or there is no log.
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub(crate) fn search(&self, node: &str, log: &Path) -> io::Result<Option<Report>> {
+    pub(crate) fn search(&self, node: &str, log: &Path, begin: u64) -> io::Result<Option<Report>> {
         let mut file = match std::fs::File::open(log) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(begin))?;
+        let length = file.metadata()?.len().saturating_sub(begin);
         let mut findings = Vec::new();
         let left_out = length.saturating_sub(SEARCHED_BYTES_MAX);
         if left_out == 0 {
             self.read(&mut file, length, &mut findings)?;
         } else {
             self.read(&mut file, SEARCHED_BYTES_MAX / 2, &mut findings)?;
-            file.seek(SeekFrom::Start(length - SEARCHED_BYTES_MAX / 2))?;
+            file.seek(SeekFrom::End(-((SEARCHED_BYTES_MAX / 2) as i64)))?;
             self.read(&mut file, SEARCHED_BYTES_MAX / 2, &mut findings)?;
         }
         Ok((!findings.is_empty()).then(|| Report {
@@ -198,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("x.log");
         std::fs::write(&log, text).unwrap();
-        let report = oracles.search("db-1", &log).unwrap();
+        let report = oracles.search("db-1", &log, 0).unwrap();
         report.map(|report| report.to_string())
     }
 
@@ -231,7 +237,7 @@ mod tests {
         let log = "do not panic: all is well\nhandled a fatal error: none\nreload after panic\n";
         assert_eq!(search(&Oracles::default(), log), None);
         let nothing = Oracles::default()
-            .search("x", Path::new("/nonexistent/x.log"))
+            .search("x", Path::new("/nonexistent/x.log"), 0)
             .unwrap();
         assert_eq!(nothing, None);
     }

@@ -30,7 +30,7 @@ pub(crate) struct Place {
     variants: Variants,
     /// The version of its program, where a restart changed it.
     version: Mutex<Option<String>>,
-    /// `<case folder>/<node>`.
+    /// `<case folder>/<node>`, or where the node outlives its case.
     folder: PathBuf,
     log: Log,
     ports: Mutex<BTreeMap<String, Port>>,
@@ -108,12 +108,12 @@ impl Place {
         kind: &'static str,
         program: Option<&'static str>,
         environment: Arc<Environment>,
-        case_folder: &Path,
+        home: &Path,
     ) -> Self {
         Self {
             number,
-            folder: case_folder.join(&name),
-            log: Log::new(case_folder.join(format!("{name}.log"))),
+            folder: home.join(&name),
+            log: Log::new(home.join(format!("{name}.log"))),
             name,
             kind,
             program,
@@ -130,6 +130,12 @@ impl Place {
     pub(crate) fn with_variants(mut self, variants: Variants) -> Self {
         self.variants = variants;
         self
+    }
+
+    /// From now on it is a node of the case called `case`: nothing of one before counts any more.
+    pub(crate) fn enter(&self, case: &str, folder: &Path) -> io::Result<()> {
+        self.oracles().allow_nothing();
+        self.log.enter(case, folder)
     }
 
     /// The addresses of its ports where it runs somewhere else and nothing here starts it.
@@ -257,6 +263,14 @@ impl Place {
             .collect()
     }
 
+    /// The descriptors of this process that hold the ports.
+    pub(crate) fn descriptors(&self) -> Vec<u32> {
+        self.ports()
+            .values()
+            .map(|port| port.lease.descriptor())
+            .collect()
+    }
+
     /// Gives the ports back.
     pub(crate) fn release_ports(&self) {
         self.ports().clear();
@@ -314,7 +328,7 @@ impl Place {
         &self,
         names: impl IntoIterator<Item = N>,
     ) -> Result<TlsFiles, TlsError> {
-        // `<run folder>/<case>/<node>`, as in `Case::run_folder`.
+        // `<run folder>/<case>/<node>`, as in `Case::run_folder`, also where the node outlives its case.
         let run_folder = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
         let subject = Subject::node(&self.name, names);
         TlsFiles::obtain(self.folder.join("tls"), run_folder, subject)

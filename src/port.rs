@@ -8,6 +8,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::os::fd::AsRawFd as _;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
@@ -20,7 +21,7 @@ const ENOUGH: u16 = 2_000;
 #[derive(Debug)]
 pub(crate) struct Lease {
     port: u16,
-    _hold: Hold,
+    hold: Hold,
 }
 
 impl Lease {
@@ -53,11 +54,16 @@ impl Lease {
         let Some(hold) = Hold::take(port)? else {
             return Ok(None);
         };
-        Ok(is_free(port).then_some(Self { port, _hold: hold }))
+        Ok(is_free(port).then_some(Self { port, hold }))
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The descriptor of this process that it is held by.
+    pub(crate) fn descriptor(&self) -> u32 {
+        self.hold.0.as_raw_fd().unsigned_abs()
     }
 }
 
@@ -108,9 +114,7 @@ fn leasable((low, high): (u16, u16)) -> RangeInclusive<u16> {
 /// The name that makes a lease exclusive.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-struct Hold {
-    _socket: std::os::unix::net::UnixDatagram,
-}
+struct Hold(std::os::unix::net::UnixDatagram);
 
 #[cfg(target_os = "linux")]
 impl Hold {
@@ -120,7 +124,7 @@ impl Hold {
 
         let name = SocketAddr::from_abstract_name(format!("robust-port-{port}"))?;
         match UnixDatagram::bind_addr(&name) {
-            Ok(socket) => Ok(Some(Self { _socket: socket })),
+            Ok(socket) => Ok(Some(Self(socket))),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
             Err(error) => Err(error),
         }
@@ -130,9 +134,7 @@ impl Hold {
 /// The name that makes a lease exclusive.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
-struct Hold {
-    _file: std::fs::File,
-}
+struct Hold(std::fs::File);
 
 #[cfg(not(target_os = "linux"))]
 impl Hold {
@@ -140,7 +142,7 @@ impl Hold {
         let path = std::env::temp_dir().join(format!("robust-port-{port}.lock"));
         let file = std::fs::File::create(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self(file))),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }

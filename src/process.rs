@@ -40,9 +40,13 @@ pub(crate) struct ProcessGroup {
     /// `None` once reaped.
     child: Mutex<Option<Child>>,
     exit: OnceLock<Exit>,
+    /// Told of its end by the runtime it is attached to; `None` while it is detached.
     #[cfg(target_os = "linux")]
-    pidfd: std::sync::Arc<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
+    pidfd: Mutex<Option<Pidfd>>,
 }
+
+#[cfg(target_os = "linux")]
+type Pidfd = std::sync::Arc<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>;
 
 /// Why a group could not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +92,32 @@ impl ProcessGroup {
             child: Mutex::new(Some(child)),
             exit: OnceLock::new(),
             #[cfg(target_os = "linux")]
-            pidfd: std::sync::Arc::new(pidfd),
+            pidfd: Mutex::new(Some(pidfd)),
         })
+    }
+
+    /// Takes it off its runtime, which may end before it; it goes on. Nothing watches it then.
+    pub(crate) fn detach(&self) {
+        #[cfg(target_os = "linux")]
+        drop(self.pidfd_lock().take());
+    }
+
+    /// Attaches it to the present runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub(crate) fn attach(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.child().is_some() {
+            // Not reaped, so its id is its own.
+            *self.pidfd_lock() = Some(pidfd(self.pid)?);
+        }
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn pidfd_lock(&self) -> MutexGuard<'_, Option<Pidfd>> {
+        self.pidfd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The leader's process id, which is the group's.
@@ -121,6 +149,8 @@ impl ProcessGroup {
     /// Waits until the leader has ended.
     pub(crate) async fn exited(&self) -> Exit {
         let mut backoff = Backoff::up_to(LOOK_MAX);
+        #[cfg(target_os = "linux")]
+        let pidfd = self.pidfd_lock().clone();
         loop {
             if let Some(exit) = self.exit_now() {
                 return exit;
@@ -129,7 +159,7 @@ impl ProcessGroup {
             #[cfg(target_os = "linux")]
             tokio::select! {
                 // Readable once it has ended; an error cannot be told from that, and the loop looks.
-                _ = self.pidfd.readable() => {}
+                _ = readable(pidfd.as_deref()) => {}
                 () = sleep(pause) => {}
             }
             #[cfg(not(target_os = "linux"))]
@@ -141,13 +171,13 @@ impl ProcessGroup {
     /// clock.
     #[cfg(target_os = "linux")]
     pub(crate) fn end_notice(&self) -> impl Future<Output = ()> + Send + use<> {
-        let pidfd = std::sync::Arc::clone(&self.pidfd);
+        let pidfd = self.pidfd_lock().clone();
         async move {
             // It cannot be told from an end when it fails; who hears of it looks.
-            while let Ok(mut readable) = pidfd.readable().await
-                && !is_readable(pidfd.get_ref())
+            while let Ok(mut guard) = readable(pidfd.as_deref()).await
+                && !is_readable(guard.get_inner())
             {
-                readable.clear_ready();
+                guard.clear_ready();
             }
         }
     }
@@ -231,17 +261,17 @@ impl ProcessGroup {
         while self.exit_now().is_none() && !deadline.passed() {
             let step = deadline.left().min(LOOK_MAX);
             #[cfg(target_os = "linux")]
-            {
+            if let Some(pidfd) = &*self.pidfd_lock() {
                 use rustix::event::{PollFd, PollFlags, Timespec, poll};
                 let timeout = Timespec {
                     tv_sec: 0,
                     tv_nsec: step.subsec_nanos().into(),
                 };
-                let mut fds = [PollFd::new(self.pidfd.get_ref(), PollFlags::IN)];
+                let mut fds = [PollFd::new(pidfd.get_ref(), PollFlags::IN)];
                 let _ = poll(&mut fds, Some(&timeout));
+                continue;
             }
-            #[cfg(not(target_os = "linux"))]
-            std::thread::sleep(step);
+            std::thread::sleep(step.min(Duration::from_millis(1)));
         }
     }
 }
@@ -257,6 +287,17 @@ impl Drop for ProcessGroup {
             self.reap_leader();
             self.group_is_gone();
         }
+    }
+}
+
+/// Ends when the pidfd is readable; never without one.
+#[cfg(target_os = "linux")]
+async fn readable(
+    pidfd: Option<&tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
+) -> io::Result<tokio::io::unix::AsyncFdReadyGuard<'_, std::os::fd::OwnedFd>> {
+    match pidfd {
+        Some(pidfd) => pidfd.readable().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -278,13 +319,13 @@ fn is_readable(pidfd: &std::os::fd::OwnedFd) -> bool {
     deprecated,
     reason = "the replacement is an `unsafe fn`, for types that may close or change their descriptor; `OwnedFd` cannot"
 )]
-fn pidfd(pid: Pid) -> io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+fn pidfd(pid: Pid) -> io::Result<Pidfd> {
     use rustix::process::{PidfdFlags, pidfd_open};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
     let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-    AsyncFd::with_interest(pidfd, Interest::READABLE)
+    AsyncFd::with_interest(pidfd, Interest::READABLE).map(std::sync::Arc::new)
 }
 
 fn gone_is_fine(result: rustix::io::Result<()>) -> io::Result<()> {

@@ -159,6 +159,7 @@ impl<S: Service> Server<S> {
     /// # Errors
     /// As [`Node::tls`].
     pub fn tls(&self) -> Result<TlsFiles, TlsError> {
+        self.0.supervisor.disturb();
         self.place().tls::<String>([])
     }
 
@@ -182,7 +183,7 @@ impl<S: Service> Server<S> {
         instance.is_some_and(|instance| instance.exit_now().is_none())
     }
 
-    /// What it has printed so far, over all its starts; bytes that are not UTF-8 are replaced.
+    /// What it has printed so far in this case, over all its starts; bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -190,7 +191,7 @@ impl<S: Service> Server<S> {
         self.place().log().text()
     }
 
-    /// The file that [`Server::log`] reads.
+    /// The file that [`Server::log`] reads. That of a shared server has what it printed in the cases before as well.
     pub fn log_path(&self) -> &Path {
         self.place().log().path()
     }
@@ -319,6 +320,13 @@ impl<S: Service> Server<S> {
             instance: self.0.supervisor.expect_exit(),
             supervisor: Arc::clone(&self.0.supervisor),
         }
+    }
+
+    /// Says that this case changes it in a way that its kind's reset (`shared(..)`) does not undo: it ends with the case,
+    /// and the next one gets a fresh server. Killed, stopped, paused, signalled and restarted ones do so anyway, and all
+    /// servers of kinds that are not shared.
+    pub fn retire(&self) {
+        self.0.supervisor.disturb();
     }
 
     /// Why it is not healthy; `None` when it is. One look at what its kind calls health

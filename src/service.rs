@@ -10,6 +10,7 @@ use robust_test_harness::variant::Declared;
 use crate::client::ClientLink;
 use crate::node::{Instance, Node};
 use crate::serve::Serve;
+use crate::view::NodeLink;
 
 /// A kind of system: what its clients can do and what configures its servers, whoever wrote them.
 ///
@@ -74,6 +75,8 @@ pub struct ServerKind {
     pub provides: &'static [&'static str],
     /// `program = ".."`.
     pub program: Option<&'static str>,
+    /// `shared(..)`: what resets it between cases.
+    pub shared: Option<Reset>,
     /// `cluster`: its nodes can form clusters, and start like this.
     pub cluster: Option<StartOrder>,
     /// How it is started by hand.
@@ -130,6 +133,9 @@ pub struct ConnectFn<S: Service>(pub fn(ClientLink) -> ConnectFuture<S>);
 
 /// See [`ConnectFn`].
 pub type ConnectFuture<S> = BoxFuture<'static, Result<Box<<S as Service>::Client>>>;
+
+/// The function that `shared(..)` names: it makes a server that served a case as if it were new.
+pub type Reset = fn(NodeLink) -> BoxFuture<'static, Result>;
 
 /// The names of every registered kind, sorted.
 pub fn kinds() -> Vec<&'static str> {

@@ -13,6 +13,7 @@ use crate::exit::{Exit, Signal};
 use crate::instance::{Death, External, Instance, KillError, PauseError, StopError};
 use crate::log_limit::LogLimit;
 use crate::place::{Place, local};
+use crate::shared::Sharing;
 
 #[derive(Debug)]
 pub(crate) struct Supervisor {
@@ -35,6 +36,10 @@ struct State {
     /// Waits for its end.
     watch: Option<JoinHandle<()>>,
     log_is_too_long: bool,
+    /// How it may go on to the next case.
+    sharing: Option<Sharing>,
+    /// The case did something to it that no reset undoes.
+    is_disturbed: bool,
     /// Listens on its ports while it is down.
     stand_in: Option<StandIn>,
     /// The case is over.
@@ -77,12 +82,15 @@ pub enum StandInError {
 }
 
 impl Supervisor {
-    pub(crate) fn new(place: Arc<Place>, case: &Case) -> Self {
+    pub(crate) fn new(place: Arc<Place>, case: &Case, sharing: Option<Sharing>) -> Self {
         Self {
             place,
             case: case.downgrade(),
             turn: tokio::sync::Mutex::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                sharing,
+                ..State::default()
+            }),
         }
     }
 
@@ -109,7 +117,9 @@ impl Supervisor {
             let mut state = self.state();
             if !state.closed {
                 let ended = instance.end_notice();
-                let too_long = LogLimit::new(self.place.log().path(), instance.log_bytes_max());
+                let log = self.place.log();
+                let bytes_max = log.begin_of_case().saturating_add(instance.log_bytes_max());
+                let too_long = LogLimit::new(log.path(), bytes_max);
                 state.instance = Some(instance);
                 state.starts += 1;
                 (state.paused, state.may_end) = (false, false);
@@ -187,8 +197,8 @@ impl Supervisor {
 
     /// Searches the node's log for what is a defect whatever the scenario looks at.
     fn search_log(&self) {
-        let node = self.place.name();
-        match self.place.oracles().search(node, self.place.log().path()) {
+        let (node, log) = (self.place.name(), self.place.log());
+        match self.place.oracles().search(node, log.path(), log.begin_of_case()) {
             Ok(None) => {}
             Ok(Some(report)) => self.break_off(Class::Log, &report.to_string()),
             Err(error) => tracing::warn!(node, %error, "its log cannot be searched"),
@@ -206,6 +216,7 @@ impl Supervisor {
         {
             return Err(StandInError::Runs { node: node() });
         }
+        self.disturb();
         self.free_ports().await;
         let ports = self.place.leased().into_iter().map(|(_, port)| local(port));
         let stand_in = StandIn::new(down, ports.collect());
@@ -235,7 +246,13 @@ impl Supervisor {
 
     /// From now on its end is no reason to end the case; whether that was so before.
     fn may_end(&self) -> bool {
+        self.disturb();
         std::mem::replace(&mut self.state().may_end, true)
+    }
+
+    /// From now on it is no server that another case could use.
+    pub(crate) fn disturb(&self) {
+        self.state().is_disturbed = true;
     }
 
     /// The instance and whether it is paused; cleans up and tells when it has died.
@@ -339,6 +356,7 @@ impl Supervisor {
         self.in_charge()?;
         let _turn = self.turn().await;
         let (instance, _) = self.alive().await?.ok_or_else(|| self.down())?;
+        self.disturb();
         instance.send(signal)?;
         tracing::info!(node = self.place.name(), %signal, "signalled");
         Ok(())
@@ -349,6 +367,7 @@ impl Supervisor {
         let _turn = self.turn().await;
         let (instance, paused) = self.alive().await?.ok_or_else(|| self.down())?;
         if !paused {
+            self.disturb();
             // Before the await: a pause that is cancelled half-way still has to be undone by a stop.
             self.state().paused = true;
             if let Err(error) = instance.pause().await {
@@ -380,7 +399,7 @@ impl Supervisor {
     pub(crate) fn expect_exit(&self) -> Option<Instance> {
         let mut state = self.state();
         let instance = state.instance.clone()?;
-        state.may_end = true;
+        (state.may_end, state.is_disturbed) = (true, true);
         Some(instance)
     }
 
@@ -398,17 +417,26 @@ impl Supervisor {
 
     /// Ends the node with its case. Does not wait for its turn: whoever has that may hang.
     pub(crate) async fn tear_down(&self) -> Result<(), Error> {
-        let (instance, is_asked, watch, stand_in) = {
+        let (instance, is_asked, watch, stand_in, sharing) = {
             let mut state = self.state();
             state.closed = true;
             let stand_in = state.stand_in.take();
-            (state.instance.take(), state.may_end, state.watch.take(), stand_in)
+            let sharing = state.sharing.take().map(|sharing| (sharing, state.is_disturbed));
+            let (instance, watch) = (state.instance.take(), state.watch.take());
+            (instance, state.may_end, watch, stand_in, sharing)
         };
         if let Some(watch) = watch {
             watch.abort();
             // Either way it is over, and no task of the case's any more.
             let _aborted = watch.await;
         }
+        let (instance, sharing) = match (instance, sharing) {
+            (Some(instance), Some((sharing, false))) => match self.hand_on(instance, sharing) {
+                Ok(()) => return Ok(()),
+                Err((sharing, instance)) => (Some(instance), Some(sharing)),
+            },
+            (instance, sharing) => (instance, sharing.map(|(sharing, _)| sharing)),
+        };
         let mut ended = Ok(());
         if let Some(instance) = instance {
             let before = instance.death();
@@ -427,7 +455,24 @@ impl Supervisor {
         if self.state().log_is_too_long {
             self.shorten_log();
         }
+        if let Some(sharing) = sharing {
+            sharing.leave(&self.place, self.case.upgrade().as_ref());
+        }
         self.place.release_ports();
         ended.map_err(Into::into)
+    }
+
+    /// Keeps a node that its case left as it was for the next case, unless something speaks against it; a defect in its
+    /// log does, too. Gives it back then.
+    fn hand_on(&self, instance: Instance, sharing: Sharing) -> Result<(), (Sharing, Instance)> {
+        let is_fine = || self.case.upgrade().is_some_and(|case| case.is_fine());
+        if instance.exit_now().is_some() || !is_fine() {
+            return Err((sharing, instance));
+        }
+        self.search_log();
+        match is_fine() {
+            true => sharing.park(&self.place, instance),
+            false => Err((sharing, instance)),
+        }
     }
 }

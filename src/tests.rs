@@ -12,6 +12,7 @@ macro_rules! server_kind {
             provides: &[],
             program: $program,
             variants: &[],
+            shared: None,
             cluster: None,
             serve: crate::serve::Serve::of::<$service>(),
             start: &crate::service::StartFn::<$service>($start),
@@ -82,6 +83,7 @@ impl Fixture {
             }),
             run_id: "test".to_owned(),
             variants: Default::default(),
+            stash: None,
         });
         Self {
             case,

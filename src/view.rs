@@ -55,6 +55,15 @@ impl NodeLink {
         self.place.expect_endpoint(name, View::Admin)
     }
 
+    /// The value of one of its kind's `variants(..)` that it has.
+    ///
+    /// # Panics
+    /// When its kind declares no such axis; the message tells those that it does.
+    #[track_caller]
+    pub fn variant(&self, axis: &str) -> &str {
+        self.place.variant(axis)
+    }
+
     /// The case.
     pub fn case(&self) -> &Case {
         &self.case

@@ -117,6 +117,7 @@ async fn run(scenario: &Scenario, choices: &[usize]) -> BodyResult {
         folder: PathBuf::new(),
         environment: Arc::default(),
         run_id: String::new(),
+        stash: None,
         variants: Default::default(),
     };
     let links = vec![None; scenario.sites.len()];

@@ -18,6 +18,7 @@ use crate::event::SubCase;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::param::Environment;
 use crate::seed::Seed;
+use crate::stash::Stash;
 use crate::sub_case::{OpenSubCase, SubCaseError, SubCases};
 use crate::variant::{Assignment, Variants};
 
@@ -62,6 +63,8 @@ struct State {
     closers: Vec<Closer>,
     /// Why the case was broken off.
     broken: Option<Problem>,
+    /// Whether its code did not end well.
+    is_spoiled: bool,
     /// How often each name was asked for.
     names: BTreeMap<String, u64>,
     /// Undone before `closers`.
@@ -104,6 +107,8 @@ pub struct Facts {
     pub run_id: String,
     /// The variants of its parameters.
     pub variants: Assignment,
+    /// What its worker keeps from case to case; `None` where each case is alone.
+    pub stash: Option<Arc<Stash>>,
 }
 
 /// One thing to undo.
@@ -199,6 +204,23 @@ impl Case {
     pub fn run_folder(&self) -> &Path {
         let folder = &self.0.facts.folder;
         folder.parent().unwrap_or(folder)
+    }
+
+    /// What its worker keeps from case to case; `None` where each case is alone.
+    pub fn stash(&self) -> Option<&Arc<Stash>> {
+        self.0.facts.stash.as_ref()
+    }
+
+    /// For the executor, before teardown: its code did not end well.
+    pub(crate) fn spoil(&self) {
+        self.state().is_spoiled = true;
+    }
+
+    /// Whether nothing speaks against it so far. Asked in its teardown, this tells whether what it used may be used
+    /// again, or has to be kept as evidence.
+    pub fn is_fine(&self) -> bool {
+        let state = self.state();
+        !state.is_spoiled && state.broken.is_none() && state.failures.is_empty() && state.sub_cases.are_fine()
     }
 
     /// For the executor: whether [`Case::folder`] was asked for.

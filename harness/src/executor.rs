@@ -23,6 +23,7 @@ use crate::panics::{self, Phase};
 use crate::param::{Begin, Body, BodyError, BodyResult, Build};
 use crate::protocol::{Done, FromWorker, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
+use crate::stash::{Holdings, Stash};
 use crate::sub_case;
 use crate::temporary::Temporary;
 use crate::variant;
@@ -39,6 +40,8 @@ pub(crate) struct Executor {
     tell: Box<dyn Fn(&FromWorker) + Send>,
     /// What may outlive every case.
     allowed: Vec<Allowance>,
+    /// What is kept from case to case; `None` in a process that does other things at the same time.
+    stash: Option<Arc<Stash>>,
     /// Kept from case to case while it is provably clean.
     runtime: Option<Runtime>,
     observer: Observer,
@@ -58,10 +61,11 @@ struct Baseline {
 }
 
 impl Baseline {
-    fn now(observer: &Observer) -> Self {
+    /// Without what is kept.
+    fn now(observer: &Observer, kept: &Holdings) -> Self {
         Self {
-            inventory: Inventory::now(),
-            footprint: observer.footprint(),
+            inventory: Inventory::now(kept),
+            footprint: observer.footprint(kept),
             is_adopted: false,
         }
     }
@@ -80,9 +84,9 @@ impl Executor {
         // The first runtime of a process opens descriptors that are never closed; they are no case's.
         drop(new_runtime(Flavor::CurrentThread, false)?);
         let observer = Observer::new();
-        let bare = Baseline::now(&observer);
+        let bare = Baseline::now(&observer, &Holdings::default());
         let runtime = new_runtime(Flavor::CurrentThread, false)?;
-        let with_runtime = Baseline::now(&observer);
+        let with_runtime = Baseline::now(&observer, &Holdings::default());
         cancel.probe.set_runtime(Some(runtime.handle().clone()));
         cancel.probe.is_here();
         let scenarios = crate::registry::unsorted();
@@ -94,6 +98,7 @@ impl Executor {
             cancel,
             tell,
             allowed: leak::everywhere(),
+            stash: Some(Arc::default()),
             runtime: Some(runtime),
             observer,
             temporary: Temporary::new(std::env::temp_dir()),
@@ -106,6 +111,7 @@ impl Executor {
     /// For a process that does other things at the same time.
     pub(crate) fn without_inspection(mut self) -> Self {
         self.inspects = false;
+        self.stash = None;
         self
     }
 
@@ -182,7 +188,13 @@ impl Executor {
             environment: Arc::clone(&self.environment),
             run_id: self.config.run_id.clone(),
             variants,
+            stash: self.stash.clone(),
         })
+    }
+
+    /// What belongs to the things that are kept.
+    fn holdings(&self) -> Holdings {
+        self.stash.as_deref().map(Stash::holdings).unwrap_or_default()
     }
 
     /// Returns whether the case has a folder with what it keeps.
@@ -206,7 +218,7 @@ impl Executor {
             if !special {
                 self.with_runtime = Baseline {
                     is_adopted: self.bare.is_adopted,
-                    ..Baseline::now(&self.observer)
+                    ..Baseline::now(&self.observer, &self.holdings())
                 };
             }
         }
@@ -263,6 +275,9 @@ impl Executor {
             }),
         });
         if let Some(case) = &case {
+            if !matches!(findings.body, Some(BodyEnd::Ok)) {
+                case.spoil();
+            }
             self.tear_down(case, findings);
             let end = case.take_end();
             findings.broken_off = end.broken;

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use crate::leak::{Leak, LeakClass};
 use crate::sockets::Sockets;
+use crate::stash::Holdings;
 use crate::surface::{Alone, Surface, Texts, size_and_links, umask};
 use rustix::fs::{Mode, OFlags};
 
@@ -51,9 +52,12 @@ impl Observer {
         }
     }
 
-    pub(crate) fn footprint(&self) -> Footprint {
+    /// Without the descriptors that are `kept`.
+    pub(crate) fn footprint(&self, kept: &Holdings) -> Footprint {
         Footprint {
-            descriptors: self.descriptor_count(),
+            descriptors: self
+                .descriptor_count()
+                .saturating_sub(kept.descriptors.len() as u64),
             threads: self.thread_count(),
             umask: umask(),
             texts: Texts::now(),
@@ -63,11 +67,11 @@ impl Observer {
 
     /// Whether everything is as it was `before` any case. May say no where it is: a [`Observer::footprint`]
     /// then tells. It is asked after every case, and builds nothing.
-    pub(crate) fn sees(&self, before: &Footprint) -> bool {
+    pub(crate) fn sees(&self, before: &Footprint, kept: &Holdings) -> bool {
         let Some(alone) = Alone::when_no_thread_came(self.thread_count(), before.threads) else {
             return false;
         };
-        self.descriptor_count() == before.descriptors
+        self.descriptor_count() == before.descriptors + kept.descriptors.len() as u64
             && umask() == before.umask
             && Surface::now() == before.surface
             && before.texts.are_still(&alone)
@@ -128,9 +132,12 @@ impl Footprint {
 }
 
 impl Inventory {
-    pub(crate) fn now() -> Self {
+    /// Without the descriptors that are `kept`.
+    pub(crate) fn now(kept: &Holdings) -> Self {
+        let mut descriptors = descriptors();
+        descriptors.retain(|number, _| !kept.descriptors.contains(number));
         Self {
-            descriptors: descriptors(),
+            descriptors,
             threads: threads(),
         }
     }
@@ -252,11 +259,11 @@ mod tests {
             return;
         }
         let observer = Observer::new();
-        let before = observer.footprint();
+        let before = observer.footprint(&Holdings::default());
         let told = || {
-            let now = observer.footprint();
+            let now = observer.footprint(&Holdings::default());
             (
-                observer.sees(&before),
+                observer.sees(&before, &Holdings::default()),
                 now.same_resources(&before),
                 now.changes(&before),
             )
@@ -303,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_new_is_named() {
-        let before = Inventory::now();
+        let before = Inventory::now(&Holdings::default());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, wait) = std::sync::mpsc::channel::<()>();
@@ -317,7 +324,7 @@ mod tests {
         is_up.recv().unwrap();
         let (_reading, writing) = std::io::pipe().unwrap();
         let file = std::fs::File::open("/etc/passwd").unwrap();
-        let now = Inventory::now();
+        let now = Inventory::now(&Holdings::default());
         let new = now.beyond(&before);
         let has = |class, text: &str| {
             let found = |leak: &Leak| leak.class == class && leak.text.contains(text);
@@ -338,7 +345,7 @@ mod tests {
         // Other tests open and close descriptors meanwhile.
         assert!(!now.lacks(&now));
         drop(file);
-        assert!(Inventory::now().lacks(&now));
+        assert!(Inventory::now(&Holdings::default()).lacks(&now));
         drop(stop);
         thread.unwrap().join().unwrap();
     }

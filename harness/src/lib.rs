@@ -17,6 +17,7 @@ pub mod processes;
 pub mod registry;
 pub mod seed;
 pub mod signal;
+pub mod stash;
 pub mod sub_case;
 pub mod variant;
 pub mod wall_clock;

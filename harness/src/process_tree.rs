@@ -100,6 +100,33 @@ pub(crate) fn has_children() -> bool {
     crate::surface::has_children()
 }
 
+/// Whether the calling process has any child, dead or alive, that is in none of the process groups `kept`.
+pub(crate) fn has_children_beside(kept: &BTreeSet<u32>) -> bool {
+    has_children() && (kept.is_empty() || !children(kept, false).is_empty())
+}
+
+/// The children of the calling process, dead or alive, that are in one of the process groups `kept`; those are skipped
+/// where its other descendants are looked for.
+pub(crate) fn kept_children(kept: &BTreeSet<u32>) -> BTreeSet<u32> {
+    match kept.is_empty() {
+        true => BTreeSet::new(),
+        false => children(kept, true),
+    }
+}
+
+/// The children of the calling process, dead or alive, in one of these process groups or (not `inside`) in none.
+fn children(groups: &BTreeSet<u32>, inside: bool) -> BTreeSet<u32> {
+    let own = std::process::id();
+    let all = match processes::children() {
+        Some(children) => children.into_iter().filter_map(processes::entry).collect(),
+        None => processes::all(),
+    };
+    all.into_iter()
+        .filter(|process| process.parent == own && groups.contains(&process.group) == inside)
+        .map(|process| process.pid)
+        .collect()
+}
+
 /// Takes the status of a dead child that nobody waits for; anything else is left alone.
 pub(crate) fn reap(pid: u32) {
     if let Some(pid) = as_pid(pid) {
@@ -108,8 +135,13 @@ pub(crate) fn reap(pid: u32) {
     }
 }
 
-/// Takes the status of every dead child. Only for a process that waits for none of its children itself.
-pub(crate) fn reap_all() {
+/// Takes the status of every dead child that is in none of the process groups `kept`. Only for a process that waits for
+/// none of those children itself.
+pub(crate) fn reap_all(kept: &BTreeSet<u32>) {
+    if !kept.is_empty() {
+        children(kept, false).into_iter().for_each(reap);
+        return;
+    }
     while let Ok(Some(_)) =
         rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
     {}

@@ -57,6 +57,22 @@ pub fn all() -> Vec<Entry> {
     pids().filter_map(entry).collect()
 }
 
+/// The ids of this process's children, dead or alive, in no order; `None` when that cannot be told from lists
+/// of the kernel's, as without CONFIG_PROC_CHILDREN.
+pub fn children() -> Option<Vec<u32>> {
+    let mut all = Vec::new();
+    // The thread that started a process has it in its list; an orphan is in that of any.
+    for thread in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+        // A thread that ended meanwhile has left its children to another one: nothing is certain then.
+        let list = std::fs::read_to_string(thread.path().join("children")).ok()?;
+        all.extend(
+            list.split_ascii_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
+    }
+    Some(all)
+}
+
 fn parse_stat(pid: u32, stat: &str) -> Option<Entry> {
     // pid (name) state parent group ..; the name may hold anything, also parentheses and spaces.
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();

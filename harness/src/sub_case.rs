@@ -107,6 +107,12 @@ impl SubCases {
         }
     }
 
+    /// Whether none of them is bad.
+    pub(crate) fn are_fine(&self) -> bool {
+        let is_fine = |one: &SubCase| matches!(one.outcome, Outcome::Passed | Outcome::Skipped { .. });
+        self.all.iter().all(is_fine)
+    }
+
     /// In the order they were opened.
     pub(crate) fn into_all(self) -> Vec<SubCase> {
         self.all

@@ -14,6 +14,7 @@ fn case() -> Case {
         environment: Arc::default(),
         variants: Default::default(),
         run_id: "test".into(),
+        stash: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! A server as a parameter: its axis of kinds, and how it comes to life in a case.
 
 use std::any::TypeId;
+use std::path::Path;
 use std::sync::Arc;
 
 use robust_test_harness::case::Case;
@@ -9,14 +10,17 @@ use robust_test_harness::param::{
     Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesSettings, Token,
 };
 use robust_test_harness::registry::Site;
+use robust_test_harness::stash::Stash;
 use robust_test_harness::variant::Variants;
 
 use super::{Inner, Server};
+use crate::instance::Instance;
 use crate::launch::StartError;
 use crate::member::Members;
 use crate::node::Node;
 use crate::place::Place;
-use crate::service::{ServerKind, Service, StartFn, none_registered, server_kinds};
+use crate::service::{Reset, ServerKind, Service, StartFn, none_registered, server_kinds};
+use crate::shared::{Shared, Sharing};
 use crate::supervisor::Supervisor;
 use crate::variant::axes;
 use crate::view::Internals;
@@ -78,23 +82,27 @@ impl<S: Service> Server<S> {
         variants: Variants,
         members: &Members,
     ) -> Result<Self, Error> {
+        let place = place(case, kind, name, number, variants, case.folder()?);
+        Self::at(case, kind, Arc::new(place), settings, members, None)
+    }
+
+    /// The node in this place; it ends with the case, unless it goes on to the next one.
+    fn at(
+        case: &Case,
+        kind: &'static ServerKind,
+        place: Arc<Place>,
+        settings: S::Settings,
+        members: &Members,
+        sharing: Option<Sharing>,
+    ) -> Result<Self, Error> {
         let start = kind.start.downcast_ref::<StartFn<S>>().ok_or_else(|| {
             error(format!(
                 "server kind `{}` ({}:{}) holds no start function of its service",
                 kind.name, kind.file, kind.line
             ))
         })?;
-        let place = Place::new(
-            name,
-            number,
-            kind.name,
-            kind.program,
-            case.environment().clone(),
-            case.folder()?,
-        );
-        let place = Arc::new(place.with_variants(variants));
         members.add(Arc::clone(&place));
-        let supervisor = Arc::new(Supervisor::new(place.clone(), case));
+        let supervisor = Arc::new(Supervisor::new(place.clone(), case, sharing));
         case.defer(format!("server `{}`", place.name()), {
             let supervisor = supervisor.clone();
             move || async move { supervisor.tear_down().await }
@@ -109,6 +117,45 @@ impl<S: Service> Server<S> {
             internals,
             case: case.clone(),
         })))
+    }
+
+    /// A server that may go on to the next case, and may have come from the one before.
+    async fn shared(
+        case: &Case,
+        kind: &'static ServerKind,
+        (reset, stash): (Reset, &Arc<Stash>),
+        name: String,
+        variants: Variants,
+        members: &Members,
+    ) -> Result<Self, Error> {
+        // Two that differ in what a start function sees cannot stand for one another.
+        let key = format!("{}:{} {} {name} {variants:?}", kind.file, kind.line, kind.name);
+        let make = |home: &Path| place(case, kind, name, 1, variants, home);
+        let settings = S::Settings::default();
+        match Sharing::obtain(case, stash, key, reset, make).await? {
+            Shared::Running(place, instance, sharing) => {
+                let server = Self::at(case, kind, place, settings, members, Some(sharing))?;
+                server.adopt(instance).await?;
+                Ok(server)
+            }
+            Shared::Fresh(place, sharing) => {
+                let server = Self::at(case, kind, place, settings, members, Some(sharing))?;
+                server.set_up().await?;
+                match server.pid() {
+                    Some(_) => Ok(server),
+                    None => Err(error(format!(
+                        "server kind `{}` runs inside the case's process, and only a program can be shared: remove \
+                         `shared(..)` from its attribute",
+                        kind.name
+                    ))),
+                }
+            }
+        }
+    }
+
+    async fn adopt(&self, instance: Instance) -> Result<(), Error> {
+        let adopted = self.0.supervisor.adopt(instance).await;
+        adopted.map_err(|_| error("the case ended while its server started"))
     }
 
     /// The first start of a node, as a part of the case's set-up.
@@ -137,9 +184,30 @@ impl<S: Service> Server<S> {
                 error.context(format!("cannot start server `{}` ({})", self.name(), self.kind()))
             }
         })?;
-        let adopted = self.0.supervisor.adopt(instance).await;
-        adopted.map_err(|_| error("the case ended while its server started"))
+        self.adopt(instance).await
     }
+}
+
+/// A place for a node of this kind whose files are in `home`.
+fn place(
+    case: &Case,
+    kind: &'static ServerKind,
+    name: String,
+    number: usize,
+    variants: Variants,
+    home: &Path,
+) -> Place {
+    let environment = case.environment().clone();
+    let place = Place::new(name, number, kind.name, kind.program, environment, home);
+    place.with_variants(variants)
+}
+
+/// What resets the servers of the kind and keeps them, where one of them may serve several cases: not where something is asked of it
+/// that is this case's alone, and not for another attempt, which is to tell whether the server before it was the reason.
+fn sharing<'a>(kind: &ServerKind, site: &Site, case: &'a Case) -> Option<(Reset, &'a Arc<Stash>)> {
+    let is_external = case.environment().external.contains_key(kind.name);
+    let is_own = site.settings.is_some() || case.attempt() > 0 || is_external;
+    kind.shared.filter(|_| !is_own).zip(case.stash())
 }
 
 impl<S: Service> Param for Server<S> {
@@ -159,16 +227,16 @@ impl<S: Service> Param for Server<S> {
             .ok_or_else(|| error(none_registered::<S>("robust_server")))?;
         let members = Members::default();
         let name = case.unique_name(site.name);
-        let server = Self::prepare(
-            &case,
-            kind,
-            name,
-            1,
-            settings::<S>(site, 1)?,
-            build.variants(None),
-            &members,
-        )?;
-        server.set_up().await?;
+        let variants = build.variants(None);
+        let server = match sharing(kind, site, &case) {
+            Some(sharing) => Self::shared(&case, kind, sharing, name, variants, &members).await?,
+            None => {
+                let settings = settings::<S>(site, 1)?;
+                let server = Self::prepare(&case, kind, name, 1, settings, variants, &members)?;
+                server.set_up().await?;
+                server
+            }
+        };
         build.give(Target(members));
         Ok(server)
     }

@@ -10,6 +10,7 @@ use crate::leak::{self, AllowedBy, Leak, LeakClass, Sorted};
 use crate::process_tree;
 use crate::protocol::{FromWorker, Order};
 use crate::registry::Scenario;
+use crate::stash::Holdings;
 use crate::verdict::{BodyEnd, Findings};
 
 impl Executor {
@@ -34,10 +35,11 @@ impl Executor {
         } else {
             &self.bare
         };
-        let (changes, same) = if !before.is_adopted && self.observer.sees(&before.footprint) {
+        let kept = self.holdings();
+        let (changes, same) = if !before.is_adopted && self.observer.sees(&before.footprint, &kept) {
             (None, true)
         } else {
-            let now = self.observer.footprint();
+            let now = self.observer.footprint(&kept);
             (
                 now.changes(&before.footprint),
                 now.same_resources(&before.footprint),
@@ -46,11 +48,12 @@ impl Executor {
         // What a case that failed left there may tell why, and is kept with it.
         let files = matches!(findings.body, Some(BodyEnd::Ok | BodyEnd::Skipped(_)));
         let files = files && self.temporary.has_files();
-        if own_tasks.is_none() && self.tasks() == 0 && same && !files && !process_tree::has_children() {
+        let has_children = || process_tree::has_children_beside(&kept.groups);
+        if own_tasks.is_none() && self.tasks() == 0 && same && !files && !has_children() {
             return changes;
         }
-        let sorted = self.settle(order, scenario, own_tasks, files);
-        process_tree::end_descendants(&Default::default());
+        let sorted = self.settle(order, scenario, own_tasks, files, &kept);
+        process_tree::end_descendants(&process_tree::kept_children(&kept.groups));
         self.drop_runtime();
         for (leak, by, allowance) in &sorted.allowed {
             (self.tell)(&FromWorker::Allowed(*by));
@@ -73,7 +76,7 @@ impl Executor {
             return Some("the case left behind what it may".to_owned());
         }
         // Nothing is left that should not be, but something may be gone: a descriptor that was closed.
-        let now = Baseline::now(&self.observer);
+        let now = Baseline::now(&self.observer, &kept);
         let lacks = now.inventory.lacks(&self.bare.inventory);
         let changes = changes.or_else(|| lacks.then(|| "closed descriptors that are not its own".to_owned()));
         if changes.is_none() && sorted.allowed.iter().any(|(leak, ..)| stays(leak)) {
@@ -93,6 +96,7 @@ impl Executor {
         scenario: &'static Scenario,
         own_tasks: Option<Leak>,
         files: bool,
+        kept: &Holdings,
     ) -> Sorted {
         (self.tell)(&FromWorker::BodyOver);
         let until = Instant::now() + Duration::from_millis(self.config.settle_ms_max);
@@ -102,8 +106,8 @@ impl Executor {
                 // Its idle helper threads end with it.
                 self.drop_runtime();
             }
-            process_tree::reap_all();
-            let mut leaks: Vec<Leak> = own_tasks.iter().cloned().chain(self.leaks()).collect();
+            process_tree::reap_all(&kept.groups);
+            let mut leaks: Vec<Leak> = own_tasks.iter().cloned().chain(self.leaks(kept)).collect();
             if files {
                 leaks.extend(self.temporary.left());
             }
@@ -145,10 +149,11 @@ impl Executor {
         left
     }
 
-    fn leaks(&self) -> Vec<Leak> {
+    fn leaks(&self, kept: &Holdings) -> Vec<Leak> {
         let mut leaks = Vec::new();
         leaks.extend(self.tasks_left());
-        let children = process_tree::descendants(std::process::id(), &Default::default());
+        let skip = process_tree::kept_children(&kept.groups);
+        let children = process_tree::descendants(std::process::id(), &skip);
         leaks.extend(children.into_iter().map(|process| Leak {
             class: LeakClass::Processes,
             text: format!("process {process}"),
@@ -159,7 +164,7 @@ impl Executor {
         } else {
             &self.bare
         };
-        leaks.extend(Inventory::now().beyond(&before.inventory));
+        leaks.extend(Inventory::now(kept).beyond(&before.inventory));
         leaks
     }
 

@@ -82,6 +82,7 @@ pub(super) fn serve(
         folder: temporary.path().join("1"),
         environment: Arc::new(environment),
         run_id,
+        stash: None,
     });
     let ended = drive(&runtime, async {
         let up = async {

@@ -41,8 +41,16 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
                     quote!(::core::option::Option::Some(#private::StartOrder::Serial))
                 }
             };
+            let shared = match &options.shared {
+                None => quote!(::core::option::Option::None),
+                Some((_, reset)) => {
+                    let pin = respan(quote!(#private::Box::pin), reset.span());
+                    let reset = quote_spanned!(reset.span()=> |__node| #pin(#reset(__node)));
+                    quote!(::core::option::Option::Some(#reset))
+                }
+            };
             // Another type that is no service is told once, where the function is named.
-            quote!(cluster: #cluster, serve: #private::Serve::of::<#service>(),)
+            quote!(shared: #shared, cluster: #cluster, serve: #private::Serve::of::<#service>(),)
         }
     };
     let variants = variants::expand(&options.variants, private);

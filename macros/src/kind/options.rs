@@ -1,7 +1,7 @@
 //! The options of kinds: a new one is one entry in [`TABLE`] and one field of [`Options`].
 
 use proc_macro2::Span;
-use syn::LitStr;
+use syn::{LitStr, Path};
 
 use super::variants::{self, Variant};
 use crate::parse::argument::Value;
@@ -15,6 +15,8 @@ pub(super) struct Options {
     pub(super) provides: Vec<LitStr>,
     pub(super) program: Option<LitStr>,
     pub(super) variants: Vec<Variant>,
+    /// What resets it between cases, and where that was said.
+    pub(super) shared: Option<(Span, Path)>,
     /// How the nodes of a cluster start, and where that was said.
     pub(super) cluster: Option<(Span, StartOrder)>,
 }
@@ -70,6 +72,21 @@ pub(super) const TABLE: &[Entry<Options>] = &[
                 },
             };
             options.cluster = Some((argument.name.span(), order));
+            Ok(())
+        },
+    },
+    Entry {
+        name: "shared",
+        usage: "shared(reset)",
+        repeats: false,
+        read: |options, argument| {
+            const WANTED: &str = "`shared` names the function that makes a server as new between cases, \
+                `async fn reset(node: NodeLink) -> Result`";
+            let Value::List(list) = &argument.value else {
+                return Err(argument.wrong(WANTED));
+            };
+            let reset = syn::parse2(list.stream()).map_err(|_| argument.wrong(WANTED))?;
+            options.shared = Some((argument.name.span(), reset));
             Ok(())
         },
     },

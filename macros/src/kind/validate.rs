@@ -11,6 +11,9 @@ pub(super) fn validate(role: Role, function: &Function, options: &Options, error
     if let (Role::Client, Some((span, _))) = (role, options.cluster) {
         errors.at(span, "`cluster` is for kinds of servers");
     }
+    if let (Role::Client, Some((span, _))) = (role, &options.shared) {
+        errors.at(*span, "`shared` is for kinds of servers");
+    }
     function.check(role.what(), errors);
     let signature = &function.signature;
     let (what, wanted) = (role.what(), role.signature());
