@@ -20,8 +20,10 @@ fn main() {
     let own = Package::write(
         "bench-overhead",
         &format!(
-            "{}\ntokio = {{ version = \"1\", features = [\"macros\", \"rt\"] }}\n",
-            robust_test()
+            "{}\nrobust-test-harness = {{ path = \"{}/harness\" }}\ntracing = \"0.1\"\n\
+             tokio = {{ version = \"1\", features = [\"macros\", \"rt\"] }}\n",
+            robust_test(),
+            env!("CARGO_MANIFEST_DIR")
         ),
         &[
             target(
@@ -32,6 +34,12 @@ fn main() {
                 "robust_async",
                 functions(count, ROBUST_HEAD, "#[robust_test]", "async fn", "", ROBUST_TAIL),
             ),
+            target(
+                "robust_log",
+                parts(count, "tracing::info!(number = 7, \"a line\");"),
+            ),
+            target("robust_folder", parts(count, "case.folder()?;")),
+            target("robust_look", LOOK.to_owned()),
             libtest("libtest_sync", functions(count, "", "#[test]", "fn", "", "")),
             libtest(
                 "libtest_tokio",
@@ -97,7 +105,67 @@ fn main() {
         take_turns(&mut sides, options.rounds);
         report(&sides, profile, count);
         one_case(&programs, &options, profile, count);
+        parts_of_a_case(&programs, &options, profile, count);
     }
+}
+
+/// Cases that do one more thing each.
+fn parts(count: u64, body: &str) -> String {
+    let mut source = format!("{ROBUST_HEAD}\n");
+    for number in 0..count {
+        source += &format!(
+            "#[robust_test]\nasync fn case_{number}(case: Case) -> Result {{ let _ = &case; {body} Ok(()) }}\n"
+        );
+    }
+    source + ROBUST_TAIL
+}
+
+/// Prints what the leak check of a clean case costs, in nanoseconds.
+const LOOK: &str = "use robust_test::prelude::*;
+#[robust_test]
+async fn nothing() {}
+fn main() {
+    robust_test_harness::cost_of_a_look(1000).unwrap();
+    println!(\"{}\", robust_test_harness::cost_of_a_look(100_000).unwrap().as_nanos());
+}
+";
+
+/// What the leak check and the log scope of a case cost apart.
+fn parts_of_a_case(
+    programs: &std::collections::BTreeMap<String, PathBuf>,
+    options: &Options,
+    profile: Profile,
+    count: u64,
+) {
+    let passed = format!("{count} passed");
+    let side = |label: &str, program: &str| Side::new(label, &passed, run(&programs[program], &[]));
+    let mut sides = [
+        side("a no-op", "robust_async"),
+        side("one that traces a line", "robust_log"),
+        side("one that makes its folder", "robust_folder"),
+    ];
+    take_turns(&mut sides, options.rounds);
+    let output = Command::new(&programs["robust_look"])
+        .output()
+        .expect("the look runs");
+    let look = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse::<f64>()
+        .expect("nanoseconds")
+        / 1e3;
+    let each = |side: &Side| side.median().as_secs_f64() * 1e6 / count as f64;
+    let logs = each(&sides[1]) - each(&sides[0]);
+    let folder = each(&sides[2]) - each(&sides[0]);
+    println!("\nOf what a case costs ({}):\n", profile.name());
+    table::print(&[
+        row!["", "a case"],
+        row!["all, of a no-op", format!("{:.1} µs", each(&sides[0]))],
+        row!["leak check", format!("{look:.1} µs")],
+        row!["a line in its log, more", format!("{logs:.1} µs")],
+        row!["a folder of its own, more", format!("{folder:.1} µs")],
+    ]);
+    let both = look + logs + folder;
+    table::claim("leak check, log and folder, under 100 µs", both, both < 100.0);
 }
 
 fn report(sides: &[Side], profile: Profile, count: u64) {

@@ -5,7 +5,9 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use support::build::{Package, Target, robust_test};
 use support::options::{Options, Profile};
@@ -37,12 +39,39 @@ impl Measured {
     }
 }
 
+/// So many cases, one after another in one worker.
+const CASES: usize = 50;
+
+/// What one case costs, of many; `None` when they were skipped.
+fn case_ms(program: &Path, case: &str) -> Option<f64> {
+    let run = |cases: usize| {
+        let begin = Instant::now();
+        let output = Command::new(program)
+            .args([
+                case,
+                "--ignored",
+                "--test-threads",
+                "1",
+                "--repeat",
+                &cases.to_string(),
+            ])
+            .output()
+            .expect("the suite runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{case} failed:\n{text}");
+        (begin.elapsed(), text.contains(" skipped: "))
+    };
+    // The run itself, the worker's start and the first server are no part of it.
+    let ((one, is_skipped), (all, _)) = (run(1), run(CASES + 1));
+    (!is_skipped).then(|| (all.as_secs_f64() - one.as_secs_f64()) * 1e3 / CASES as f64)
+}
+
 fn main() {
     let options = Options::from_args(&[Profile::Dev], 31);
     let package = Package::write(
         "bench-servers",
         &format!(
-            "{}\ntokio = {{ version = \"1\", features = [\"net\", \"rt\", \"sync\", \"macros\", \"time\"] }}\n",
+            "{}\ntokio = {{ version = \"1\", features = [\"io-util\", \"net\", \"rt\", \"sync\", \"macros\", \"time\"] }}\n",
             robust_test()
         ),
         &[Target {
@@ -100,7 +129,31 @@ fn main() {
             ]);
         }
         table::print(&rows);
-        for line in text.lines().filter(|line| line.contains(" skipped: ")) {
+        table::heading(&format!("What a case costs ({})", profile.name()), &command);
+        let mut rows = vec![row![
+            "",
+            "cases",
+            "fresh server",
+            "shared server",
+            "fresh by shared"
+        ]];
+        for kind in ["redis", "etcd"] {
+            let cost = |manner: &str| case_ms(&programs["servers"], &format!("server={kind}_{manner}]"));
+            if let (Some(fresh), Some(shared)) = (cost("fresh"), cost("shared")) {
+                rows.push(row![
+                    kind,
+                    CASES,
+                    format!("{fresh:.2} ms"),
+                    format!("{shared:.2} ms"),
+                    format!("{:.0}", fresh / shared),
+                ]);
+            }
+        }
+        table::print(&rows);
+        for line in text
+            .lines()
+            .filter(|line| line.contains(" skipped: ") && line.contains("PATH"))
+        {
             println!("{line}");
         }
     }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use robust_test::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct Timed;
 
@@ -250,6 +251,86 @@ async fn many_at_once(#[nodes(64)] cluster: Cluster<Timed>) -> Result {
     let kind = cluster.kind();
     println!("measured 64:{kind} 1 {} {}", at_once.as_micros(), one_by_one.as_micros());
     Ok(())
+}
+
+/// The same servers twice: a fresh one for each case, and one that is shared.
+struct Warm;
+
+impl Service for Warm {
+    type Client = ();
+    type Settings = ();
+}
+
+/// What a server answers to `request`, until it closes or has said `end`.
+async fn ask(address: SocketAddr, request: &str, end: &str) -> Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains(end) && stream.read_buf(&mut answer).await? > 0 {}
+    Ok(String::from_utf8(answer)?)
+}
+
+async fn expect(address: SocketAddr, request: String, end: &str) -> Result {
+    let answer = ask(address, &request, end).await?;
+    if answer.contains(end) { Ok(()) } else { Err(error(format!("{request:?} is answered by {answer:?}"))) }
+}
+
+fn json(path: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+async fn warm_redis(node: &mut Node<Warm>) -> Result<Instance> {
+    let (program, arguments) = command_line("redis", node.port("main"), 0, &node.data_dir()?);
+    Ok(node.command(program).args(arguments).ready_when(tcp("main")).spawn().await?)
+}
+
+/// Ready when it has a leader: itself.
+async fn warm_etcd(node: &mut Node<Warm>) -> Result<Instance> {
+    let (port, more) = (node.port("main"), node.port("more"));
+    let (program, arguments) = command_line("etcd", port, more, &node.data_dir()?);
+    let address = node.address("main");
+    let healthy = move || expect(address, "GET /health HTTP/1.0\r\n\r\n".to_owned(), "\"true\"");
+    Ok(node.command(program).args(arguments).ready_when(probe("/health says so", healthy)).spawn().await?)
+}
+
+async fn flush(node: NodeLink) -> Result {
+    expect(node.endpoint("main"), "FLUSHALL\r\n".to_owned(), "+OK").await
+}
+
+async fn delete_all(node: NodeLink) -> Result {
+    let body = r#"{"key":"AA==","range_end":"AA=="}"#;
+    expect(node.endpoint("main"), json("/v3/kv/deleterange", body), "header").await
+}
+
+#[robust_server(Warm, program = "redis-server")]
+async fn redis_fresh(node: &mut Node<Warm>) -> Result<Instance> {
+    warm_redis(node).await
+}
+
+#[robust_server(Warm, program = "redis-server", shared(flush))]
+async fn redis_shared(node: &mut Node<Warm>) -> Result<Instance> {
+    warm_redis(node).await
+}
+
+#[robust_server(Warm, program = "etcd")]
+async fn etcd_fresh(node: &mut Node<Warm>) -> Result<Instance> {
+    warm_etcd(node).await
+}
+
+#[robust_server(Warm, program = "etcd", shared(delete_all))]
+async fn etcd_shared(node: &mut Node<Warm>) -> Result<Instance> {
+    warm_etcd(node).await
+}
+
+/// Writes something, so that there is something to reset.
+#[robust_test(ignore = "the bench runs it by itself, again and again")]
+async fn writes(server: Server<Warm>) -> Result {
+    let address = server.endpoint("main");
+    if server.kind().starts_with("redis") {
+        expect(address, "SET a 1\r\n".to_owned(), "+OK").await
+    } else {
+        expect(address, json("/v3/kv/put", r#"{"key":"YQ==","value":"MQ=="}"#), "header").await
+    }
 }
 
 robust_test::main!();

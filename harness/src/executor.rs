@@ -6,6 +6,8 @@
 
 mod leak_check;
 
+pub use leak_check::cost_of_a_look;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

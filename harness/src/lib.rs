@@ -74,6 +74,10 @@ mod worker_handle;
 // From events to reports.
 pub mod report;
 
+// For the benches.
+#[doc(hidden)]
+pub use executor::cost_of_a_look;
+
 // A run.
 mod ahead;
 mod case_run;

@@ -25,7 +25,7 @@ use crate::seed::Seed;
 pub(crate) type Mark = [u8; 16];
 
 /// The first frame a worker reads.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct WorkerConfig {
     pub(crate) run_id: String,
     /// The run's temporary folder.

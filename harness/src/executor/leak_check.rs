@@ -8,10 +8,44 @@ use crate::drive::thaw;
 use crate::footprint::Inventory;
 use crate::leak::{self, AllowedBy, Leak, LeakClass, Sorted};
 use crate::process_tree;
-use crate::protocol::{FromWorker, Order};
+use crate::protocol::{FromWorker, Order, WorkerConfig};
 use crate::registry::Scenario;
+use crate::seed::Seed;
 use crate::stash::Holdings;
 use crate::verdict::{BodyEnd, Findings};
+
+/// What the look at a case that left nothing costs by itself: the mean of so many `rounds`, in a process that has a
+/// scenario and an empty `TMPDIR`, and does nothing else. For the bench `overhead`, since it cannot be told from outside.
+///
+/// # Errors
+/// When no runtime can be made.
+pub fn cost_of_a_look(rounds: u32) -> std::io::Result<Duration> {
+    let config = WorkerConfig::default();
+    let mut executor = Executor::new(config, Default::default(), Box::new(|_| ()))?;
+    let scenario = executor.scenarios[0];
+    let order = Order {
+        number: 1,
+        ahead: false,
+        scenario: 0,
+        attempt: 0,
+        cell: 0,
+        seed: Seed(0),
+    };
+    let begin = Instant::now();
+    for _ in 0..rounds {
+        let mut findings = Findings {
+            body: Some(BodyEnd::Ok),
+            ..Findings::default()
+        };
+        let dirty = executor.inspect(&order, scenario, &mut findings);
+        assert!(
+            dirty.is_none() && findings.leaks.is_empty(),
+            "{:?}",
+            findings.leaks
+        );
+    }
+    Ok(begin.elapsed() / rounds)
+}
 
 impl Executor {
     /// Looks at what the case left; names what outlives the settle window. Returns why the process is not as
