@@ -145,7 +145,11 @@ fn parts_of_a_case(
         side("one that makes its folder", "robust_folder"),
     ];
     take_turns(&mut sides, options.rounds);
+    // Beside the program, and as empty as a worker's.
+    let empty = programs["robust_look"].with_extension("empty");
+    std::fs::create_dir_all(&empty).expect("a folder");
     let output = Command::new(&programs["robust_look"])
+        .env("TMPDIR", &empty)
         .output()
         .expect("the look runs");
     let look = String::from_utf8_lossy(&output.stdout)
