@@ -126,6 +126,43 @@ pub use robust_test_macros::robust_test;
 /// | `program = "mosquitto"` | the program that must be installed, and that `--bin` replaces | none |
 /// | `variants(persistence = ["none", "aof"], ..)` | what it can be varied in, the default first | none |
 ///
+/// | `cluster`, `cluster = "serial"` | its nodes can form clusters, and start at once or one after another | it forms none |
+/// | `shared(reset)` | one server serves many cases | a fresh one for each case |
+///
+/// # Shared servers
+///
+/// A server that is slow to start may go on from case to case: `shared(reset)` names the function that makes it as new,
+/// `async fn reset(node: NodeLink) -> Result`. Each worker keeps at most four such servers, for cases that have a
+/// parameter of the same name, the kind and the same variants. Only a server that its case left as it was goes on: one
+/// that was killed, stopped, paused, signalled or restarted ends with its case, and so does each server of a case that
+/// failed; [`Server::retire`](crate::server::Server::retire) says so of other changes that `reset` does not undo. When
+/// `reset` fails, or takes longer than 10 s, the case gets a fresh server and its log tells why. Parameters with
+/// `#[settings(..)]`, nodes of clusters, retried cases and cases with `isolation = "process"` have fresh ones as well.
+/// Only programs can be shared.
+///
+/// ```
+/// use robust_test::prelude::*;
+///
+/// struct Kv;
+/// # impl Service for Kv { type Client = (); type Settings = (); }
+///
+/// #[robust_server(Kv, program = "redis-server", shared(flush))]
+/// async fn redis(node: &mut Node<Kv>) -> Result<Instance> {
+///     let port = node.port("kv").to_string();
+///     Ok(node.command("redis-server").args(["--port", &port]).ready_when(tcp("kv")).spawn().await?)
+/// }
+///
+/// async fn flush(node: NodeLink) -> Result {
+///     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+///     let mut connection = tokio::net::TcpStream::connect(node.endpoint("kv")).await?;
+///     connection.write_all(b"FLUSHALL\r\n").await?;
+///     let mut answer = [0; 5];
+///     connection.read_exact(&mut answer).await?;
+///     if &answer == b"+OK\r\n" { Ok(()) } else { Err(error("it was not flushed")) }
+/// }
+/// ```
+///
 /// # Variants
 ///
 /// Scenarios need not know the variants of a kind; each case has one value of every axis. Highest first, it is what

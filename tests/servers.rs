@@ -63,6 +63,7 @@ fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
     let finished = run(&[
         "dies_unasked",
         "dies_while",
+        "dies_during",
         "dies_as_expected",
         "exits_at_once",
         "never_listens",
@@ -80,6 +81,11 @@ fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
         ),
         (
             "dies_while_the_case_waits_for_something_else[server=echo,client=line]",
+            "errored",
+            &["`server`", "status 7", "told to die"],
+        ),
+        (
+            "dies_during_teardown[server=echo,client=line]",
             "errored",
             &["`server`", "status 7", "told to die"],
         ),
@@ -119,7 +125,11 @@ fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
             );
         }
     }
-    for dead in ["dies_unasked", "dies_while_the_case_waits_for_something_else"] {
+    for dead in [
+        "dies_unasked",
+        "dies_while_the_case_waits_for_something_else",
+        "dies_during_teardown",
+    ] {
         assert_eq!(
             verdicts[&format!("{dead}[server=echo,client=line]")].class,
             "death"

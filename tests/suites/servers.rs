@@ -121,6 +121,19 @@ async fn dies_while_the_case_waits_for_something_else(
     std::future::pending().await
 }
 
+/// By a client's last word.
+#[robust_test]
+async fn dies_during_teardown(
+    case: Case,
+    #[only("echo")] _server: Server<Echo>,
+    #[only("line")] mut client: Client<Echo>,
+) {
+    case.defer("the last word", move || async move {
+        assert_eq!(client.say("die").await?, "");
+        Ok(())
+    });
+}
+
 #[robust_test]
 async fn dies_as_expected(
     #[only("echo")] server: Server<Echo>,
