@@ -77,7 +77,8 @@ async fn start_mini_redis(node: &mut Node<Kv>) -> Result<Instance> {
         persistence = ["rdb", "none", "aof-everysec", "aof-always"],
         tls = ["off", "on"],
         user = ["default", "acl"]
-    )
+    ),
+    shared(reset_redis)
 )]
 async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
     let settings = node.settings();
@@ -124,6 +125,26 @@ async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
         .fail_on_log("a crash report of redis", "REDIS BUG REPORT START")
         .spawn()
         .await?)
+}
+
+/// Without data, clients and statistics, as a server that has just started.
+async fn reset_redis(node: NodeLink) -> Result {
+    let operator = Kv::admin(node).await?;
+    for command in [
+        ("CLIENT", &["KILL", "TYPE", "normal", "SKIPME", "yes"][..]),
+        ("CLIENT", &["KILL", "TYPE", "pubsub"]),
+        ("FLUSHALL", &[]),
+        ("SCRIPT", &["FLUSH"]),
+        ("CONFIG", &["RESETSTAT"]),
+    ] {
+        operator.run(command.0, command.1).await?;
+    }
+    // It closes their connections when it comes to them.
+    eventually("no client of another case is there", secs(5), || async {
+        Ok::<_, Error>(operator.clients().await?.is_empty())
+    })
+    .await?;
+    Ok(())
 }
 
 /// How a client of any kind reaches its server.

@@ -190,6 +190,8 @@ mod slow_subscribers {
     #[robust_test(pin(user = "default"), requires(server = "process"), timeout = "60s")]
     async fn are_disconnected_at_the_limit(server: Server<Kv>, publisher: Client<Kv>) -> Result {
         let operator = server.admin().await?;
+        // Its configuration is no other case's.
+        server.retire();
         operator
             .run("CONFIG", &["SET", "client-output-buffer-limit", "pubsub 1mb 0 0"])
             .await?;
