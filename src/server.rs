@@ -4,6 +4,7 @@
 //! without anybody having ended it ends the case at once.
 
 mod param;
+mod reach;
 mod restart;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::tls::{TlsError, TlsFiles};
 use crate::view::{AdminView, Internals, InternalsView, NodeLink, ViewError};
 
 pub(crate) use param::{Target, axis, settings, token};
+use reach::reach;
 pub use restart::{Restart, RestartError};
 
 /// How long an admin view may take to connect.
@@ -401,21 +403,7 @@ impl<S: Service> Server<S> {
 
     /// How to reach it by hand: its process, ports, files; several lines.
     pub fn reach(&self) -> String {
-        let place = self.place();
-        let runs = match self.0.supervisor.instance() {
-            None => "down".to_owned(),
-            Some(instance) => match instance.pid() {
-                Some(pid) => format!("pid {pid}"),
-                None => "in this process".to_owned(),
-            },
-        };
-        let mut text = format!("{} ({}), {runs}", place.name(), place.kind());
-        for (name, port) in place.leased() {
-            text.push_str(&format!("\n  {name:<8} 127.0.0.1:{port}"));
-        }
-        text.push_str(&format!("\n  {:<8} {}", "files", place.folder_path().display()));
-        text.push_str(&format!("\n  {:<8} {}", "log", self.log_path().display()));
-        text
+        reach(&self.0.supervisor).text
     }
 
     pub(crate) fn node_link(&self) -> NodeLink {

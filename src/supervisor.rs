@@ -111,6 +111,10 @@ impl Supervisor {
         self.state().instance.clone()
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state().paused
+    }
+
     /// Takes charge of a node that was just started.
     pub(crate) async fn adopt(self: &Arc<Self>, instance: Instance) -> Result<(), Closed> {
         {

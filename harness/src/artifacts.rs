@@ -116,21 +116,40 @@ pub(crate) fn slug(case: &str) -> String {
     )
 }
 
-/// Keeps the output and the files in `sources` (each a folder whose contents move) under `cases`, in place of
-/// what an earlier run kept for this case.
+/// Where the files of a case are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// In folders whose contents move.
+    Moved(&'a [PathBuf]),
+    /// In folders that are in use, of which the logs are copied.
+    Copied(&'a [PathBuf]),
+}
+
+/// Keeps the output and the files of a case under `cases`, in place of what was kept for this case before.
 ///
 /// # Errors
 /// When the folder cannot be made or written; the error names it.
-pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: &[PathBuf]) -> io::Result<Kept> {
+pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: Source<'_>) -> io::Result<Kept> {
     let folder = cases.join(slug(case));
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
     if folder.exists() {
         remove_all(&folder).map_err(named)?;
     }
     std::fs::create_dir_all(&folder).map_err(named)?;
-    capture.save(&folder.join(LOG)).map_err(named)?;
-    for source in sources {
-        move_contents(source, &folder).map_err(named)?;
+    let log = folder.join(LOG);
+    match sources {
+        Source::Moved(sources) => {
+            capture.save(&log).map_err(named)?;
+            for source in sources {
+                move_contents(source, &folder).map_err(named)?;
+            }
+        }
+        Source::Copied(sources) => {
+            capture.copy(&log).map_err(named)?;
+            for source in sources {
+                copy_logs(source, &folder).map_err(named)?;
+            }
+        }
     }
     let mut files = Vec::new();
     list(&folder, &folder, &mut files)?;
@@ -167,6 +186,20 @@ fn open_up(folder: &Path) {
             open_up(&entry.path());
         }
     }
+}
+
+/// Copies the logs in a folder, which may not be there.
+fn copy_logs(from: &Path, to: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    let _none = list(from, from, &mut files);
+    for file in files.iter().filter(|file| file.ends_with(".log")) {
+        let target = to.join(file);
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::copy(from.join(file), target)?;
+    }
+    Ok(())
 }
 
 fn move_contents(from: &Path, to: &Path) -> io::Result<()> {

@@ -12,11 +12,12 @@ use crate::capture::Capture;
 use crate::deadline::Seen;
 use crate::event::SubCase;
 use crate::interrupt::{Interrupt, Urgency};
+use crate::keep::{Judged, Keeping};
 use crate::launcher::Launcher;
 use crate::leak::AllowedBy;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::patience::Patience;
-use crate::protocol::{Done, FromWorker, Order, encode_cancel, encode_look};
+use crate::protocol::{Bad, Done, FromWorker, Order, encode_cancel, encode_look, encode_tear_down};
 use crate::signal;
 use crate::worker_handle::{WorkerHandle, describe};
 
@@ -39,6 +40,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) teardown_within: Duration,
     /// See [`crate::rules::Rules::allowed`].
     pub(crate) allowed: &'a Mutex<BTreeSet<AllowedBy>>,
+    /// Decides whether the case is kept up where it is bad; `None`: it is not.
+    pub(crate) keeping: Option<&'a Keeping<'a>>,
 }
 
 /// Why a case was asked to end.
@@ -55,6 +58,8 @@ enum Stage {
     Ending,
     /// Its time is over, and it tells what it does; `None`: in teardown or leak check.
     Told(Option<Reason>),
+    /// It is bad and has its verdict; what it started is kept up.
+    Kept,
     /// Asked to end; `bool`: the body is over.
     Unwinding(Reason, bool),
     /// `None`: teardown or leak check did not end.
@@ -73,6 +78,7 @@ enum End {
 
 /// What an attempt came to.
 pub(crate) struct Attempted {
+    /// Of a case that was kept up, what it came to after its verdict.
     pub(crate) outcome: Outcome,
     /// Whether it may have left files.
     pub(crate) files: bool,
@@ -128,6 +134,7 @@ pub(crate) fn run(
                     until: now + within,
                     panicked: None,
                     seen: None,
+                    bad: None,
                 };
                 match watch.until_the_end(&mut worker, capture, buffer) {
                     End::Unready(error) => {
@@ -146,6 +153,9 @@ pub(crate) fn run(
         }
     };
     worker.drain_to_the_end(capture, buffer);
+    if watch.stage == Stage::Kept {
+        around.interrupt.take_keeping();
+    }
     match end {
         End::Verdict(done) => {
             let in_time = matches!(watch.stage, Stage::Running | Stage::Ending);
@@ -194,6 +204,8 @@ struct Watch<'a, 'c> {
     /// The first panic it told of.
     panicked: Option<Problem>,
     seen: Option<Seen>,
+    /// What it told, until that is answered.
+    bad: Option<Bad>,
 }
 
 impl Watch<'_, '_> {
@@ -208,7 +220,7 @@ impl Watch<'_, '_> {
         // What it said after its last answer may have been read together with that.
         match self.listen(worker, capture) {
             Ok(Some(end)) => return end,
-            Ok(None) => {}
+            Ok(None) => self.answer_bad(worker, capture, buffer),
             Err(error) => return End::Lost(format!("the worker's answer is broken: {error}")),
         }
         let mut silent = false;
@@ -243,7 +255,7 @@ impl Watch<'_, '_> {
                 match self.listen(worker, capture) {
                     Ok(Some(end)) => return end,
                     Ok(None) if ready.died => return End::Lost(String::new()),
-                    Ok(None) => {}
+                    Ok(None) => self.answer_bad(worker, capture, buffer),
                     Err(error) => return End::Lost(format!("the worker's answer is broken: {error}")),
                 }
             }
@@ -268,9 +280,47 @@ impl Watch<'_, '_> {
                 let reason = reason.clone();
                 self.kill(worker, Some(reason));
             }
+            Stage::Kept if over || urgency != Urgency::None || !self.around.interrupt.is_keeping() => {
+                self.around.interrupt.take_keeping();
+                self.tear_down(worker, true);
+                self.stage = Stage::Ending;
+                self.until = Instant::now() + self.around.teardown_within;
+            }
             Stage::Killed(_) if over => self.until = Instant::now() + Duration::from_secs(60),
             _ => {}
         }
+    }
+
+    /// Decides whether the case is kept up, where it told that it is bad.
+    fn answer_bad(&mut self, worker: &mut WorkerHandle, capture: &mut Capture, buffer: &mut [u8]) {
+        let Some(bad) = self.bad.take() else { return };
+        let began = Instant::now();
+        worker.drain(capture, buffer);
+        let judged = Judged {
+            outcome: self.judge(bad.outcome),
+            sub_cases: bad.sub_cases,
+            seen: self.seen.as_ref(),
+            reach: &bad.reach,
+        };
+        let keeping = self
+            .around
+            .keeping
+            .filter(|_| !matches!(self.stage, Stage::Killed(_)));
+        match keeping.and_then(|keeping| keeping.keep(judged, capture)) {
+            Some(within) => {
+                self.stage = Stage::Kept;
+                self.until = Instant::now() + within;
+            }
+            None => {
+                self.tear_down(worker, false);
+                self.until += began.elapsed();
+            }
+        }
+    }
+
+    fn tear_down(&self, worker: &mut WorkerHandle, was_kept: bool) {
+        // One that cannot be told is dead, which is noticed elsewhere.
+        let _gone = io::Write::write_all(&mut worker.watch, &encode_tear_down(self.order.number, was_kept));
     }
 
     /// Has the worker tell what it does; what the system knows of it is looked at here.
@@ -309,7 +359,7 @@ impl Watch<'_, '_> {
                             Stage::Unwinding(_, over) => *over = true,
                             // It ended while it was looked at, too late.
                             Stage::Told(Some(reason)) => self.stage = Stage::Unwinding(reason.clone(), true),
-                            Stage::Ending | Stage::Told(None) | Stage::Killed(_) => continue,
+                            Stage::Ending | Stage::Kept | Stage::Told(None) | Stage::Killed(_) => continue,
                         }
                         self.until = Instant::now() + self.around.teardown_within;
                     }
@@ -317,6 +367,12 @@ impl Watch<'_, '_> {
                         if self.stage == Stage::Running {
                             self.started = Instant::now();
                             self.until = self.started + self.timeout;
+                        }
+                    }
+                    FromWorker::Bad(bad) => self.bad = Some(bad),
+                    FromWorker::Meanwhile(text) => {
+                        if let (Stage::Kept, Some(keeping)) = (&self.stage, self.around.keeping) {
+                            keeping.meanwhile(&text);
                         }
                     }
                     FromWorker::Allowed(by) => {
@@ -417,6 +473,7 @@ impl Watch<'_, '_> {
                     format!("teardown and leak check did not end within {within}"),
                 )
             }
+            Stage::Kept => Problem::new(Class::Crash, format!("while it was kept up, the worker {ended}")),
             _ if why.is_empty() => Problem::new(Class::Crash, format!("the worker {ended} in mid-case")),
             _ => Problem::new(Class::Crash, format!("{why}; the worker {ended}")),
         };

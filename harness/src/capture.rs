@@ -117,6 +117,14 @@ impl Capture {
         }
     }
 
+    /// Puts every byte so far into the file `to`, and goes on.
+    pub(crate) fn copy(&self, to: &Path) -> io::Result<()> {
+        match self.file {
+            None => std::fs::write(to, &self.memory),
+            Some(_) => std::fs::copy(&self.path, to).map(drop),
+        }
+    }
+
     /// Forgets it all.
     pub(crate) fn clear(&mut self) {
         if self.file.take().is_some() {

@@ -73,12 +73,25 @@ struct State {
     /// How many more failures there were.
     failures_more: u64,
     sub_cases: SubCases,
+    /// How to reach what it started, where that is still there.
+    reachable: Vec<Box<dyn Fn() -> Option<Reach> + Send>>,
+    /// While it is kept up: what happened beside it since that was told last.
+    news: Option<Vec<String>>,
     /// One of each type.
     shared: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 /// So many failures of a case are told.
 const FAILURES_MAX: usize = 20;
+
+/// How people reach something that a case started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    /// Whether it is up, so that a case that is bad can be kept for it (`--keep-on-failure`).
+    pub is_up: bool,
+    /// Its name, addresses and files; several lines.
+    pub text: String,
+}
 
 /// What a case came to beside its code, for the executor.
 pub(crate) struct CaseEnd {
@@ -259,6 +272,38 @@ impl Case {
         self.state().first_closers.push(closer);
     }
 
+    /// Something that the case starts and that people may want to reach when it is kept up; asked for then.
+    /// `None`: it is no longer there.
+    pub fn reachable(&self, reach: impl Fn() -> Option<Reach> + Send + 'static) {
+        self.state().reachable.push(Box::new(reach));
+    }
+
+    /// For the executor: all that there is to reach.
+    pub(crate) fn reach(&self) -> Vec<Reach> {
+        let reachable = std::mem::take(&mut self.state().reachable);
+        // Not under the lock: they may ask the case.
+        let found = reachable.iter().filter_map(|reach| reach()).collect();
+        self.state().reachable.splice(0..0, reachable);
+        found
+    }
+
+    /// For the executor: it is kept up from now on.
+    pub(crate) fn begin_keeping(&self) {
+        self.state().news = Some(Vec::new());
+    }
+
+    /// For the executor, while it is kept up: waits until something happens beside it.
+    pub(crate) async fn next_news(&self) -> Vec<String> {
+        loop {
+            let notified = self.0.breaking.notified();
+            let news = self.state().news.as_mut().map(std::mem::take).unwrap_or_default();
+            if !news.is_empty() {
+                return news;
+            }
+            notified.await;
+        }
+    }
+
     /// The case's one value of this type, made by `make` when it is asked for the first time. `make` must not ask
     /// the case for anything.
     pub fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
@@ -323,20 +368,27 @@ impl Case {
     /// Ends the case as errored: its code ends at its next `await`, and is torn down. For what goes wrong beside
     /// that code, such as a server that died. The first reason counts, also when the code ended meanwhile.
     pub fn break_off(&self, problem: Problem) {
-        self.state().broken.get_or_insert(problem);
+        {
+            let mut state = self.state();
+            if let Some(news) = &mut state.news {
+                news.push(problem.to_string());
+            }
+            state.broken.get_or_insert(problem);
+        }
         self.0.breaking.notify_waiters();
     }
 
-    /// For the executor, after teardown: what is to be judged beside what the code returned.
+    /// For the executor: what is to be judged beside what the code returned, since the last time.
     pub(crate) fn take_end(&self) -> CaseEnd {
         let mut state = self.state();
         let mut failures = std::mem::take(&mut state.failures);
-        if state.failures_more > 0 {
-            let text = format!("{} more failures beside the body", state.failures_more);
+        let more = std::mem::take(&mut state.failures_more);
+        if more > 0 {
+            let text = format!("{more} more failures beside the body");
             failures.push(Problem::new(Class::Panic, text));
         }
         CaseEnd {
-            broken: state.broken.clone(),
+            broken: state.broken.take(),
             failures,
             sub_cases: std::mem::take(&mut state.sub_cases).into_all(),
         }
@@ -366,6 +418,11 @@ impl Case {
             future.as_mut().poll(context).map(Some)
         })
         .await
+    }
+
+    /// For the executor: what is to be undone before what it started, as [`Case::pop_closer`].
+    pub(crate) fn pop_first_closer(&self) -> Option<Closer> {
+        self.state().first_closers.pop()
     }
 
     /// For the executor: what is to be undone next: the last thing deferred and not yet undone.

@@ -1,17 +1,19 @@
 //! One case in its slot: attempts until it is decided, what was kept of it, and the event that says so.
 
+use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ahead::Ahead;
-use crate::artifacts;
+use crate::artifacts::{self, Source};
 use crate::attempt::{self, Attempted, Surroundings};
 use crate::capture::Capture;
 use crate::deadline::{self, Seen};
 use crate::event::{Attempt, CaseFinished, SubCase};
 use crate::interrupt::Urgency;
+use crate::keep::{Keeping, Outside};
 use crate::outcome::{Class, Outcome, Problem};
 use crate::protocol::Order;
 use crate::registry::{Isolation, Rule};
@@ -35,6 +37,19 @@ pub(crate) struct Slot {
 pub(crate) struct Finished {
     pub(crate) event: CaseFinished,
     pub(crate) usable: bool,
+    /// Whether the reporter has it.
+    pub(crate) is_told: bool,
+}
+
+impl Finished {
+    /// Of a case that did not run.
+    pub(crate) fn untold(event: CaseFinished) -> Self {
+        Self {
+            event,
+            usable: true,
+            is_told: false,
+        }
+    }
 }
 
 impl Slot {
@@ -54,7 +69,13 @@ impl Slot {
     }
 
     /// Runs a case to its verdict; its worker may go on with those `ahead`.
-    pub(crate) fn run(&mut self, rules: &Rules, prepared: Prepared<'_>, ahead: &mut Ahead<'_>) -> Finished {
+    pub(crate) fn run(
+        &mut self,
+        rules: &Rules,
+        prepared: Prepared<'_>,
+        ahead: &mut Ahead<'_>,
+        outside: Outside<'_>,
+    ) -> Finished {
         let Prepared {
             case,
             mut event,
@@ -74,9 +95,35 @@ impl Slot {
             if attempt > 0 {
                 order = rules.order(case, event.seed, attempt);
             }
-            let mut attempted = self.attempt(rules, case, &order, ahead, &mut usable);
+            let keep = rules.keep.as_deref().filter(|_| attempt == retries);
+            let keeping = keep.map(|keep| Keeping {
+                keep,
+                rules,
+                outside,
+                case,
+                order: &order,
+                variants: &variants,
+                known,
+                event: &event,
+                started,
+                told: OnceCell::new(),
+            });
+            let mut attempted = self.attempt(rules, case, &order, ahead, keeping.as_ref(), &mut usable);
+            if let Some(mut keeping) = keeping
+                && let Some(told) = keeping.told.take()
+            {
+                let leftovers = self.leftovers(rules, &order);
+                let event = keeping.end(told, &attempted.outcome, &mut self.capture, &leftovers);
+                remove(&leftovers);
+                return Finished {
+                    event,
+                    usable,
+                    is_told: true,
+                };
+            }
             if let Some(seen) = attempted.seen.take() {
-                tell_of_deadline(rules, &order, case, (&seen, &mut self.symbols), &mut attempted);
+                let seen = (&seen, &mut self.symbols);
+                attempted.files |= tell_of_deadline(rules, &order, case, seen, &mut attempted.outcome);
             }
             event.outcome = apply_known_failure(attempted.outcome, known);
             event.sub_cases = attempted.sub_cases;
@@ -92,8 +139,15 @@ impl Slot {
                 Vec::new()
             };
             if last {
-                let ignored = case.matrix.scenario.options.ignore.is_some();
-                self.report(rules, &mut event, &variants, ignored, &leftovers);
+                if let Some(keep) = &rules.keep
+                    && event.outcome.is_bad()
+                    && rules.interrupt.urgency() == Urgency::None
+                    && !keep.is_taken()
+                {
+                    outside.tell_of_nothing(&event.case);
+                }
+                let files = Source::Moved(&leftovers);
+                fill(rules, &mut event, &variants, case, &mut self.capture, files);
             } else if let Some(problem) = event.outcome.problem() {
                 event.earlier.push(Attempt {
                     problem: problem.clone(),
@@ -101,15 +155,17 @@ impl Slot {
                     output: self.capture.text(),
                 });
             }
-            for leftover in leftovers {
-                let _moved_or_of_no_use = artifacts::remove_all(&leftover);
-            }
+            remove(&leftovers);
             if last {
                 break;
             }
         }
         event.duration_us = took_us.unwrap_or_else(|| micros(started.elapsed()));
-        Finished { event, usable }
+        Finished {
+            event,
+            usable,
+            is_told: false,
+        }
     }
 
     fn attempt(
@@ -118,13 +174,15 @@ impl Slot {
         case: CaseToRun<'_>,
         order: &Order,
         ahead: &mut Ahead<'_>,
+        keeping: Option<&Keeping<'_>>,
         usable: &mut bool,
     ) -> Attempted {
         let timeout = case.matrix.scenario.options.timeout.unwrap_or(rules.timeout);
         if let Some(in_process) = &rules.in_process {
             let within = attempt::UNWIND_WITHIN + rules.teardown_within;
             let in_process = in_process.lock().unwrap_or_else(PoisonError::into_inner);
-            let attempted = in_process.run(order, timeout, within, &rules.interrupt);
+            let keeping = keeping.map(|keeping| (keeping, &mut self.capture));
+            let attempted = in_process.run(order, timeout, within, &rules.interrupt, keeping);
             *usable = attempted.usable;
             return Attempted {
                 outcome: attempted.outcome,
@@ -140,6 +198,7 @@ impl Slot {
             waker: &self.waker,
             teardown_within: rules.teardown_within,
             allowed: &rules.allowed,
+            keeping,
         };
         let (capture, buffer) = (&mut self.capture, &mut self.buffer);
         if rules.isolation(case) != Isolation::Process {
@@ -170,49 +229,56 @@ impl Slot {
             .filter(|folder| folder.exists())
             .collect()
     }
+}
 
-    /// Puts into the event what readers of a report want to see of the last attempt.
-    fn report(
-        &mut self,
-        rules: &Rules,
-        event: &mut CaseFinished,
-        variants: &Assignment,
-        ignored: bool,
-        leftovers: &[PathBuf],
-    ) {
-        event.output_bytes = self.capture.total();
-        let passed = matches!(event.outcome, Outcome::Passed | Outcome::Skipped { .. });
-        if !passed || rules.show_output {
-            event.output = self.capture.text();
-        }
-        let keeps = rules.keep_logs && event.outcome == Outcome::Passed;
-        if passed && !keeps {
-            return;
-        }
-        event.reproduce = format!(
-            "{} {} --seed {}{}{}{}",
-            rules.reproduce,
-            shell_quoted(&event.case),
-            event.root_seed,
-            if ignored { " --include-ignored" } else { "" },
-            variant_options(variants, rules.mode),
-            rules.reproduce_programs,
-        );
-        match artifacts::keep(&rules.cases, &folder_name(event), &mut self.capture, leftovers) {
-            Ok(kept) => {
-                if rules.show_logs && !passed {
-                    event.output.push_str(&kept.logs());
-                }
-                event.artifacts = Some(kept.folder.to_string_lossy().into_owned());
-                event.attachments = kept.files;
+fn remove(leftovers: &[PathBuf]) {
+    for leftover in leftovers {
+        let _moved_or_of_no_use = artifacts::remove_all(leftover);
+    }
+}
+
+/// Puts into the event what readers of a report want to see of the last attempt.
+pub(crate) fn fill(
+    rules: &Rules,
+    event: &mut CaseFinished,
+    variants: &Assignment,
+    case: CaseToRun<'_>,
+    capture: &mut Capture,
+    files: Source<'_>,
+) {
+    event.output_bytes = capture.total();
+    let passed = matches!(event.outcome, Outcome::Passed | Outcome::Skipped { .. });
+    if !passed || rules.show_output {
+        event.output = capture.text();
+    }
+    let keeps = rules.keep_logs && event.outcome == Outcome::Passed;
+    if passed && !keeps {
+        return;
+    }
+    let ignored = case.matrix.scenario.options.ignore.is_some();
+    event.reproduce = format!(
+        "{} {} --seed {}{}{}{}",
+        rules.reproduce,
+        shell_quoted(&event.case),
+        event.root_seed,
+        if ignored { " --include-ignored" } else { "" },
+        variant_options(variants, rules.mode),
+        rules.reproduce_programs,
+    );
+    match artifacts::keep(&rules.cases, &folder_name(event), capture, files) {
+        Ok(kept) => {
+            if rules.show_logs && !passed {
+                event.output.push_str(&kept.logs());
             }
-            Err(error) => {
-                if let Outcome::Failed(problem) | Outcome::Errored(problem) = &mut event.outcome {
-                    problem
-                        .details
-                        .push_str(&format!("\n\nits files could not be kept: {error}"));
-                    problem.details = problem.details.trim_start().to_owned();
-                }
+            event.artifacts = Some(kept.folder.to_string_lossy().into_owned());
+            event.attachments = kept.files;
+        }
+        Err(error) => {
+            if let Outcome::Failed(problem) | Outcome::Errored(problem) = &mut event.outcome {
+                problem
+                    .details
+                    .push_str(&format!("\n\nits files could not be kept: {error}"));
+                problem.details = problem.details.trim_start().to_owned();
             }
         }
     }
@@ -233,16 +299,17 @@ fn variant_options(variants: &Assignment, mode: Mode) -> String {
     options
 }
 
-/// Puts what a case was doing when its time was over into its verdict and, whole, among its files.
-fn tell_of_deadline(
+/// Puts what a case was doing when its time was over into its verdict and, whole, among its files. Returns whether it
+/// did.
+pub(crate) fn tell_of_deadline(
     rules: &Rules,
     order: &Order,
     case: CaseToRun<'_>,
     (seen, symbols): (&Seen, &mut Symbols),
-    attempted: &mut Attempted,
-) {
-    let (Outcome::Failed(problem) | Outcome::Errored(problem)) = &mut attempted.outcome else {
-        return;
+    outcome: &mut Outcome,
+) -> bool {
+    let (Outcome::Failed(problem) | Outcome::Errored(problem)) = outcome else {
+        return false;
     };
     let (whole, short) = seen.tell(symbols, case.matrix.scenario.file);
     let folder = order.folder(&rules.launcher.folder);
@@ -251,7 +318,6 @@ fn tell_of_deadline(
     let lost = written
         .err()
         .map(|error| format!("\n\n{} could not be written: {error}", deadline::FILE));
-    attempted.files = true;
     let told = format!(
         "{}\n\n{}{}",
         problem.details,
@@ -259,10 +325,11 @@ fn tell_of_deadline(
         lost.unwrap_or_default()
     );
     problem.details = told.trim_start().to_owned();
+    true
 }
 
 /// What the folder of a case is named after: each repetition keeps its own.
-fn folder_name(event: &CaseFinished) -> String {
+pub(crate) fn folder_name(event: &CaseFinished) -> String {
     match event.iteration {
         0 => event.case.clone(),
         iteration => format!("{}.{iteration}", event.case),
@@ -271,7 +338,7 @@ fn folder_name(event: &CaseFinished) -> String {
 
 /// A known failure that fails is reported as such; one that passes fails. What the harness or the set-up
 /// broke is not the defect that is known.
-fn apply_known_failure(outcome: Outcome, known: Option<&Rule>) -> Outcome {
+pub(crate) fn apply_known_failure(outcome: Outcome, known: Option<&Rule>) -> Outcome {
     let Some(Rule { because, .. }) = known else {
         return outcome;
     };
@@ -302,7 +369,7 @@ fn apply_known_failure(outcome: Outcome, known: Option<&Rule>) -> Outcome {
 }
 
 /// What is known of a case is known of its sub-cases: they do not make red what is not.
-fn known_with_their_case(case: &Outcome, sub_cases: &mut [SubCase]) {
+pub(crate) fn known_with_their_case(case: &Outcome, sub_cases: &mut [SubCase]) {
     let Outcome::KnownFailure { because, .. } = case else {
         return;
     };
@@ -326,7 +393,7 @@ pub(crate) fn shell_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

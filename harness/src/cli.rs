@@ -223,6 +223,7 @@ fn settings(
         max_fail,
         repeat: running.repeat,
         run_for: running.run_for,
+        keep_on_failure: running.keep_on_failure,
         serve: of_kinds.serve,
         shuffle,
         seed: running.seed.map(Seed),

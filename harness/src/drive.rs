@@ -19,6 +19,9 @@ use crate::registry::Flavor;
 pub(crate) struct Cancel {
     /// The order that is to end; orders count from 1.
     number: AtomicU64,
+    /// The order whose bad case is to be torn down, and that of one that was kept up until now.
+    go_on: AtomicU64,
+    released: AtomicU64,
     notify: Notify,
     /// What can be told of it meanwhile.
     pub(crate) probe: Probe,
@@ -28,6 +31,27 @@ impl Cancel {
     pub(crate) fn cancel(&self, number: u64) {
         self.number.store(number, Ordering::SeqCst);
         self.notify.notify_waiters();
+    }
+
+    /// Lets the bad case of this order be torn down.
+    pub(crate) fn tear_down(&self, number: u64, was_kept: bool) {
+        let which = if was_kept { &self.released } else { &self.go_on };
+        which.store(number, Ordering::SeqCst);
+        self.notify.notify_waiters();
+    }
+
+    /// Waits until the bad case of this order may be torn down. Returns whether it was kept up.
+    pub(crate) async fn was_kept(&self, number: u64) -> bool {
+        loop {
+            let notified = self.notify.notified();
+            if self.released.load(Ordering::SeqCst) == number {
+                return true;
+            }
+            if self.go_on.load(Ordering::SeqCst) == number {
+                return false;
+            }
+            notified.await;
+        }
     }
 
     /// Looks at the running case, before it is asked to end.

@@ -4,6 +4,7 @@
 //! Knows nothing of the runner, of slots or of reports: an order comes in, a verdict goes out. The runner
 //! keeps the deadlines, because a case may freeze tokio's clock or block its thread.
 
+mod keep;
 mod leak_check;
 
 pub use leak_check::cost_of_a_look;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::case::{Case, Facts};
+use crate::case::{Case, Closer, Facts};
 use crate::drive::{Cancel, catch, drive, new_runtime, or_cancelled, thaw};
 use crate::error::Error;
 use crate::footprint::{Footprint, Inventory, Observer};
@@ -125,19 +126,22 @@ impl Executor {
         match self.matrix(order) {
             Ok(matrix) => {
                 let scenario = matrix.scenario;
-                files |= self.attempt(order, &matrix, &mut findings);
                 findings.should_panic = scenario.options.should_panic;
+                files |= self.attempt(order, &matrix, &mut findings);
                 dirty = self.inspect(order, scenario, &mut findings);
                 files = files || self.temporary.has_files();
             }
             Err(problem) => findings.body = Some(BodyEnd::Broken(problem)),
         }
-        findings.other_panics = panics::take_foreign();
+        findings.other_panics.extend(panics::take_foreign());
         if !findings.other_panics.is_empty() {
             dirty.get_or_insert_with(|| "a panic outside of the body".to_owned());
         }
         if self.inspects && panics::hook_was_replaced() {
             dirty.get_or_insert_with(|| "the case replaced the panic hook".to_owned());
+        }
+        if findings.was_kept {
+            dirty.get_or_insert_with(|| "the case was kept up".to_owned());
         }
         if matches!(findings.body, Some(BodyEnd::Cancelled | BodyEnd::BrokenOff)) {
             dirty.get_or_insert_with(|| "the case was cancelled".to_owned());
@@ -280,11 +284,12 @@ impl Executor {
             if !matches!(findings.body, Some(BodyEnd::Ok)) {
                 case.spoil();
             }
-            self.tear_down(case, findings);
-            let end = case.take_end();
-            findings.broken_off = end.broken;
-            findings.failures = end.failures;
-            findings.sub_cases = end.sub_cases;
+            let mut until = self.teardown_ends();
+            if self.config.keeps && self.keep(order, case, until, findings) {
+                until = self.teardown_ends();
+            }
+            self.tear_down(until, findings, || case.pop_closer());
+            findings.also(case.take_end());
         }
         if !matches!(
             findings.body,
@@ -295,12 +300,16 @@ impl Executor {
         case.is_some_and(|case| case.has_folder())
     }
 
-    /// Undoes what the case deferred, last in, first out, all within the configured time.
-    fn tear_down(&self, case: &Case, findings: &mut Findings) {
+    /// When a teardown that begins now is to be over.
+    fn teardown_ends(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.config.teardown_ms_max)
+    }
+
+    /// Undoes what the case deferred, as `next` yields it, all until the given time.
+    fn tear_down(&self, until: Instant, findings: &mut Findings, next: impl Fn() -> Option<Closer>) {
         let Some(runtime) = &self.runtime else { return };
-        let until = Instant::now() + Duration::from_millis(self.config.teardown_ms_max);
         let mut thawed = false;
-        while let Some(closer) = case.pop_closer() {
+        while let Some(closer) = next() {
             if !std::mem::replace(&mut thawed, true) {
                 (self.tell)(&FromWorker::BodyOver);
                 thaw(runtime);

@@ -1,5 +1,6 @@
 //! SIGINT, SIGTERM and SIGHUP: the first stops the run cleanly, the second at once; more of them change nothing.
-//! One that whoever started the run chose to ignore (`nohup`) stays ignored.
+//! Where a bad case is kept up, the next one ends that and nothing else. One that whoever started the run chose to
+//! ignore (`nohup`) stays ignored.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,6 +33,8 @@ pub(crate) enum Urgency {
 pub(crate) struct Interrupt {
     urgency: AtomicU8,
     signal: AtomicI32,
+    /// Whether something is kept up, which the next signal ends and nothing else.
+    keeping: Mutex<bool>,
     wakers: Mutex<Vec<Arc<OwnedFd>>>,
 }
 
@@ -56,6 +59,10 @@ impl Interrupt {
                     if shared.urgency() == Urgency::Now {
                         continue;
                     }
+                    if shared.take_keeping() {
+                        shared.wake();
+                        continue;
+                    }
                     shared.raise(signal);
                     let urgency = shared.urgency();
                     // Whatever holds the run up then (nobody reads its stdout, a disk hangs): the reaper does the rest.
@@ -74,6 +81,24 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// From now on the next signal ends what is kept up, and does not interrupt the run. `false`: the run is
+    /// interrupted already.
+    pub(crate) fn begin_keeping(&self) -> bool {
+        let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        *keeping = self.urgency() == Urgency::None;
+        *keeping
+    }
+
+    /// Whether something is kept up, and no signal came that ends it.
+    pub(crate) fn is_keeping(&self) -> bool {
+        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is kept up any more; whether anything was.
+    pub(crate) fn take_keeping(&self) -> bool {
+        std::mem::take(&mut *self.keeping.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn raise(&self, signal: i32) {
         let _first = self
             .signal
@@ -84,6 +109,10 @@ impl Interrupt {
             Urgency::Now
         };
         self.urgency.store(next as u8, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
         for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let _full_is_awake = rustix::io::write(waker, &1_u64.to_ne_bytes());
         }

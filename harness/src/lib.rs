@@ -60,6 +60,7 @@ mod deadline;
 mod descriptors;
 mod in_process;
 mod interrupt;
+mod keep;
 mod launcher;
 mod output_stream;
 mod patience;

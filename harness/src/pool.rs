@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::ahead::Ahead;
 use crate::case_run::{Finished, Slot};
 use crate::interrupt::Urgency;
+use crate::keep::Outside;
 use crate::matrix::Matrix;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::pressure::{Controller, Meter, TICK};
@@ -65,6 +66,8 @@ struct State {
     bad: usize,
     /// Why nothing more starts.
     stopped: Option<String>,
+    /// Whether that is an interrupt.
+    interrupted: bool,
     /// Jobs that will not run.
     left: Vec<JobNumber>,
 }
@@ -127,6 +130,7 @@ pub(crate) fn run(
         idle: 0,
         bad: 0,
         stopped: None,
+        interrupted: false,
         left: Vec::new(),
     };
     let shared = Arc::new(Shared {
@@ -176,6 +180,7 @@ pub(crate) fn run(
                 .interrupt
                 .signal()
                 .map_or_else(String::new, signal::name);
+            state.interrupted = true;
             shared.stop(&mut state, &format!("the run was interrupted by {signal}"));
         }
         if let Some(until) = &until
@@ -234,6 +239,16 @@ impl Shared {
             }
         };
         let give_back = |cases: Vec<Prepared<'_>>| self.give_back(&cases);
+        let stop = |why: &str| {
+            let mut state = self.lock();
+            if state.stopped.is_none() {
+                self.stop(&mut state, why);
+            }
+        };
+        let outside = Outside {
+            progress: &progress,
+            stop: &stop,
+        };
         let mut ahead = Ahead::new(&give_back);
         // How long the slot's last case took.
         let mut last_us = u64::MAX;
@@ -247,7 +262,7 @@ impl Shared {
                     case: prepared.event.case.clone(),
                 });
             }
-            let run = AssertUnwindSafe(|| self.run_locked(&mut slot, prepared, &mut ahead));
+            let run = AssertUnwindSafe(|| self.run_locked(&mut slot, prepared, &mut ahead, outside));
             let finished = std::panic::catch_unwind(run).unwrap_or_else(|payload| {
                 let text = payload.downcast_ref::<&str>().copied();
                 let text = text
@@ -256,11 +271,13 @@ impl Shared {
                 let mut event = blank_event(case, self.work.rules.root_seed);
                 let text = format!("a defect of robust-test itself: its runner panicked: {text}");
                 event.outcome = Outcome::Errored(Problem::new(Class::Harness, text));
-                Finished { event, usable: true }
+                Finished::untold(event)
             });
             let bad = finished.event.outcome.is_bad();
             last_us = finished.event.duration_us;
-            let _reporter_gone = progress.send(Progress::Finished(Box::new(finished.event)));
+            if !finished.is_told {
+                let _reporter_gone = progress.send(Progress::Finished(Box::new(finished.event)));
+            }
             let mut state = self.lock();
             state.scheduler.finished(class);
             if bad {
@@ -373,17 +390,23 @@ impl Shared {
         }
     }
 
-    fn run_locked(&self, slot: &mut Slot, prepared: Prepared<'_>, ahead: &mut Ahead<'_>) -> Finished {
+    fn run_locked(
+        &self,
+        slot: &mut Slot,
+        prepared: Prepared<'_>,
+        ahead: &mut Ahead<'_>,
+        outside: Outside<'_>,
+    ) -> Finished {
         let groups = prepared.case.matrix.scenario.options.serial;
         let Some(locks) = self.work.serial_locks.as_ref().filter(|_| !groups.is_empty()) else {
-            return slot.run(&self.work.rules, prepared, ahead);
+            return slot.run(&self.work.rules, prepared, ahead, outside);
         };
         match locks.acquire(groups, &self.work.rules.interrupt) {
-            Ok(_held) => slot.run(&self.work.rules, prepared, ahead),
+            Ok(_held) => slot.run(&self.work.rules, prepared, ahead, outside),
             Err(error) => {
                 let mut event = prepared.event;
                 event.outcome = Outcome::Errored(Problem::new(Class::Harness, error.to_string()));
-                Finished { event, usable: true }
+                Finished::untold(event)
             }
         }
     }
@@ -395,7 +418,7 @@ impl Shared {
             .stopped
             .clone()
             .unwrap_or_else(|| "the runner failed".to_owned());
-        let interrupted = self.work.rules.interrupt.urgency() != Urgency::None;
+        let interrupted = state.interrupted;
         for job in std::mem::take(&mut state.left) {
             let case = self.work.case(job);
             if case.iteration > 0 {

@@ -42,6 +42,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) teardown_ms_max: u64,
     /// How long the leak check waits for what is on its way out, in milliseconds.
     pub(crate) settle_ms_max: u64,
+    /// Whether a case that is bad is told ([`FromWorker::Bad`]) before what it started is torn down.
+    pub(crate) keeps: bool,
 }
 
 /// One case to run.
@@ -82,6 +84,17 @@ impl Done {
     }
 }
 
+/// A case that is bad, before it is torn down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bad {
+    /// As far as it is known before teardown and leak check.
+    pub(crate) outcome: Outcome,
+    /// As [`Done::sub_cases`].
+    pub(crate) sub_cases: Vec<SubCase>,
+    /// How to reach each thing that it started, several lines each.
+    pub(crate) reach: Vec<String>,
+}
+
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FromWorker {
@@ -100,6 +113,11 @@ pub(crate) enum FromWorker {
     Allowed(AllowedBy),
     /// What it does, asked for when the time of its case was over.
     Seen(Stacks),
+    /// The present case is bad and has something up. It is torn down when the runner says so ([`Watched::GoOn`],
+    /// [`Watched::Release`]).
+    Bad(Bad),
+    /// What happened to what is kept up.
+    Meanwhile(String),
     /// It could not begin to serve, and ends: the system had no room for its threads. With the error's number.
     Unready(i32),
 }
@@ -118,6 +136,10 @@ const SEEN: u8 = b's';
 const LOOK: u8 = b'l';
 const RECALL: u8 = b'r';
 const RECALLED: u8 = b'e';
+const BAD: u8 = b'k';
+const MEANWHILE: u8 = b'm';
+const GO_ON: u8 = b'n';
+const RELEASE: u8 = b'f';
 
 /// A frame that holds an [`Order`].
 const ORDER_BYTES: usize = 38;
@@ -216,6 +238,12 @@ pub(crate) fn encode_recall(last: u64) -> Vec<u8> {
     frame(RECALL, |bytes| bytes.extend(last.to_le_bytes()))
 }
 
+/// Has the worker tear down the case with this number, which told that it is bad ([`FromWorker::Bad`]).
+pub(crate) fn encode_tear_down(number: u64, was_kept: bool) -> Vec<u8> {
+    let kind = if was_kept { RELEASE } else { GO_ON };
+    frame(kind, |bytes| bytes.extend(number.to_le_bytes()))
+}
+
 /// What a worker is told on its second channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watched {
@@ -225,19 +253,22 @@ pub(crate) enum Watched {
     Recall(u64),
     /// See [`encode_look`].
     Look,
+    /// The bad case with this number is not kept.
+    GoOn(u64),
+    /// It was kept, and is no longer.
+    Release(u64),
 }
 
 impl Watched {
     pub(crate) fn decode(frame: &Frame) -> io::Result<Self> {
         let number = u64::from_le_bytes(take(&mut &frame.payload[..])?);
-        if frame.kind == RECALL {
-            return Ok(Self::Recall(number));
+        match frame.kind {
+            RECALL => Ok(Self::Recall(number)),
+            LOOK => Ok(Self::Look),
+            GO_ON => Ok(Self::GoOn(number)),
+            RELEASE => Ok(Self::Release(number)),
+            _ => expect(frame, CANCEL).map(|()| Self::Cancel(number)),
         }
-        if frame.kind == LOOK {
-            return Ok(Self::Look);
-        }
-        expect(frame, CANCEL)?;
-        Ok(Self::Cancel(number))
     }
 }
 
@@ -249,6 +280,8 @@ impl FromWorker {
             Self::Began => frame(BEGAN, |_| {}),
             Self::Allowed(by) => json_frame(ALLOWED, by),
             Self::Seen(stacks) => json_frame(SEEN, stacks),
+            Self::Bad(bad) => json_frame(BAD, bad),
+            Self::Meanwhile(text) => json_frame(MEANWHILE, text),
             Self::Unready(error) => frame(UNREADY, |bytes| bytes.extend(error.to_le_bytes())),
             Self::Recalled(begun) => frame(RECALLED, |bytes| bytes.extend(begun.to_le_bytes())),
             Self::Done(done) if done.is_plain() => {
@@ -282,6 +315,8 @@ impl FromWorker {
             BEGAN => Ok(Self::Began),
             ALLOWED => Ok(Self::Allowed(serde_json::from_slice(&frame.payload)?)),
             SEEN => Ok(Self::Seen(serde_json::from_slice(&frame.payload)?)),
+            BAD => Ok(Self::Bad(serde_json::from_slice(&frame.payload)?)),
+            MEANWHILE => Ok(Self::Meanwhile(serde_json::from_slice(&frame.payload)?)),
             UNREADY => Ok(Self::Unready(i32::from_le_bytes(take(&mut &frame.payload[..])?))),
             PANICKED => Ok(Self::Panicked(serde_json::from_slice(&frame.payload)?)),
             other => Err(broken(format!("unknown frame {other:#x}"))),
@@ -415,6 +450,16 @@ mod tests {
         stream.extend(with_sub_cases.encode());
         stream.extend(encode_cancel(5));
         stream.extend(encode_recall(4));
+        stream.extend(encode_tear_down(3, false));
+        stream.extend(encode_tear_down(2, true));
+        let bad = FromWorker::Bad(Bad {
+            outcome: Outcome::Errored(Problem::new(Class::Deadline, "late")),
+            sub_cases: Vec::new(),
+            reach: vec!["broker, pid 7\n  mqtt 127.0.0.1:1883".into()],
+        });
+        stream.extend(bad.encode());
+        let meanwhile = FromWorker::Meanwhile("node `x` died".into());
+        stream.extend(meanwhile.encode());
         for size in 1..stream.len() {
             let (mut frames, mut found) = (Frames::default(), Vec::new());
             for piece in stream.chunks(size) {
@@ -431,6 +476,10 @@ mod tests {
             assert_eq!(FromWorker::decode(&found[5]).unwrap(), with_sub_cases);
             assert_eq!(Watched::decode(&found[6]).unwrap(), Watched::Cancel(5));
             assert_eq!(Watched::decode(&found[7]).unwrap(), Watched::Recall(4));
+            assert_eq!(Watched::decode(&found[8]).unwrap(), Watched::GoOn(3));
+            assert_eq!(Watched::decode(&found[9]).unwrap(), Watched::Release(2));
+            assert_eq!(FromWorker::decode(&found[10]).unwrap(), bad);
+            assert_eq!(FromWorker::decode(&found[11]).unwrap(), meanwhile);
         }
     }
 

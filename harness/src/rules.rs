@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::event::CaseFinished;
 use crate::in_process::InProcess;
 use crate::interrupt::Interrupt;
+use crate::keep::Keep;
 use crate::launcher::Launcher;
 use crate::leak::AllowedBy;
 use crate::matrix::Matrix;
@@ -48,6 +49,8 @@ pub(crate) struct Rules {
     /// Where cases run that run in this process.
     pub(crate) in_process: Option<Mutex<InProcess>>,
     pub(crate) orders: AtomicU64,
+    /// `--keep-on-failure`.
+    pub(crate) keep: Option<Arc<Keep>>,
     /// The allowances that took effect.
     pub(crate) allowed: Arc<Mutex<BTreeSet<AllowedBy>>>,
 }
@@ -117,6 +120,7 @@ impl Rules {
     /// others share, and its output needs no place of its own.
     pub(crate) fn may_order_ahead(&self, case: CaseToRun<'_>) -> bool {
         self.in_process.is_none()
+            && self.keep.is_none()
             && !self.launcher.show
             && self.isolation(case) == Isolation::Worker
             && (self.retries(case, false) == 0 || is_known_failure(case))

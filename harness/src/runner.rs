@@ -147,6 +147,12 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
             .map_err(|error| Stop::unusable(format!("--serve: {error}")))?;
         return serve::serve(scenario, wanted, environment, seed, &settings.log);
     }
+    if settings.nextest.is_some() && settings.keep_on_failure.is_some() {
+        return Err(Stop::unusable(
+            "--keep-on-failure waits for somebody who reads how to reach what is kept up, and cargo-nextest shows that \
+             when the case is over: run it with cargo test (ROBUST_KEEP_ON_FAILURE must be unset under nextest)",
+        ));
+    }
     let mut selection = settings.selection.clone();
     let (history, told) = if settings.last_failed || settings.budget.is_some() {
         history_file::read(&folder).map_err(Stop::unusable)?

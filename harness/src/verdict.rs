@@ -1,5 +1,6 @@
 //! From what an attempt showed to its outcome: pure.
 
+use crate::case::CaseEnd;
 use crate::event::SubCase;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::registry::ShouldPanic;
@@ -37,9 +38,18 @@ pub(crate) struct Findings {
     pub(crate) teardown: Vec<String>,
     /// What outlived the case.
     pub(crate) leaks: Vec<String>,
+    /// Whether the case was kept up after its verdict, so that only what came later is to be judged.
+    pub(crate) was_kept: bool,
 }
 
 impl Findings {
+    /// What showed beside the case's code, after what showed before.
+    pub(crate) fn also(&mut self, end: CaseEnd) {
+        self.broken_off = self.broken_off.take().or(end.broken);
+        self.failures.extend(end.failures);
+        self.sub_cases.extend(end.sub_cases);
+    }
+
     /// The first of: why it was broken off, the body's own problem, failed sub-cases, a failure beside the body, a
     /// foreign panic, a failed teardown, a leak. The others follow in its details, but for sub-cases, which every
     /// report tells one by one.
@@ -48,6 +58,7 @@ impl Findings {
             return Outcome::Passed;
         }
         let body = match (self.body.unwrap_or(BodyEnd::Ok), self.should_panic) {
+            _ if self.was_kept => None,
             (BodyEnd::Ok, Some(_)) => Some(Outcome::Failed(Problem::new(
                 Class::ShouldPanic,
                 "it should have panicked and did not",
@@ -107,8 +118,8 @@ impl Findings {
 
     /// Nearly every case, and told without building anything.
     fn is_unremarkable(&self) -> bool {
-        matches!(self.body, Some(BodyEnd::Ok))
-            && self.should_panic.is_none()
+        (matches!(self.body, Some(BodyEnd::Ok)) || self.was_kept)
+            && (self.should_panic.is_none() || self.was_kept)
             && self.broken_off.is_none()
             && self.sub_cases.is_empty()
             && self.failures.is_empty()
@@ -156,6 +167,29 @@ mod tests {
             told.details
         );
         assert!(told.details.contains("also, leak: left behind: thread 1 (x)"));
+    }
+
+    #[test]
+    fn of_a_case_that_was_kept_only_what_came_later_is_judged() {
+        let kept = Findings {
+            body: Some(BodyEnd::Failed(problem(Class::Error, "lost"))),
+            should_panic: Some(ShouldPanic { expected: None }),
+            was_kept: true,
+            ..Findings::default()
+        };
+        assert_eq!(kept.clone().outcome(), Outcome::Passed);
+        let died = Findings {
+            broken_off: Some(problem(Class::Death, "node `x` died")),
+            leaks: vec!["thread 1 (x)".into()],
+            ..kept
+        };
+        let outcome = died.outcome();
+        let told = outcome.problem().map(ToString::to_string).unwrap_or_default();
+        assert!(
+            told.starts_with("node `x` died") && !told.contains("lost"),
+            "{told}"
+        );
+        assert!(told.contains("also, leak: left behind: thread 1 (x)"), "{told}");
     }
 
     #[test]

@@ -72,6 +72,8 @@ fn serve() -> io::Result<()> {
     thread.inspect_err(|error| unready(&beginning, error))?;
     watch_runner(watch, |said| match said {
         Watched::Cancel(number) => to_cancel.cancel(number),
+        Watched::GoOn(number) => to_cancel.tear_down(number, false),
+        Watched::Release(number) => to_cancel.tear_down(number, true),
         Watched::Look => say(&looked, &FromWorker::Seen(to_cancel.look())),
         Watched::Recall(last) => say(&recalled, &FromWorker::Recalled(to_close.recall(last))),
     })?;

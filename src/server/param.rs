@@ -13,6 +13,7 @@ use robust_test_harness::registry::Site;
 use robust_test_harness::stash::Stash;
 use robust_test_harness::variant::Variants;
 
+use super::reach::reach;
 use super::{Inner, Server};
 use crate::instance::Instance;
 use crate::launch::StartError;
@@ -106,6 +107,10 @@ impl<S: Service> Server<S> {
         case.defer(format!("server `{}`", place.name()), {
             let supervisor = supervisor.clone();
             move || async move { supervisor.tear_down().await }
+        });
+        case.reachable({
+            let supervisor = Arc::downgrade(&supervisor);
+            move || Some(reach(&*supervisor.upgrade()?))
         });
         let internals = Internals::default();
         let node = Node::new(place, Arc::new(settings), members.clone(), internals.clone());

@@ -200,6 +200,17 @@ pub(super) struct Running {
     pub(super) run_for: Option<Duration>,
     #[arg(
         long,
+        value_name = "D",
+        value_parser = duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1h",
+        help = "Leave the servers of the first case that fails up until Ctrl-C, at most for D (1h where it is not given), \
+                and start nothing new after it [default: off]"
+    )]
+    pub(super) keep_on_failure: Option<Duration>,
+    #[arg(
+        long,
         value_name = "KIND[xN]",
         help = "Run nothing, start a server of this kind, or a cluster of N nodes, and leave it up until Ctrl-C \
                 [default: off]"

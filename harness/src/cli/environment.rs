@@ -59,6 +59,16 @@ pub(super) fn words(given: &ArgMatches, env: &BTreeMap<String, String>) -> Resul
                 let values = value.split(',').map(str::trim).filter(|value| !value.is_empty());
                 words.extend(values.map(|value| format!("--{flag}={value}")));
             }
+            // It may stand without a value, so it can be turned on and off as those that have none.
+            _ if argument
+                .get_num_args()
+                .is_some_and(|values| values.min_values() == 0)
+                && let Ok(on) = is_on(&variable, value) =>
+            {
+                if on {
+                    words.push(format!("--{flag}"));
+                }
+            }
             _ => words.push(format!("--{flag}={value}")),
         }
         // Each on its own, so that the error names the variable.

@@ -64,7 +64,7 @@ const LIBTEST: [Shared; 8] = [
 const FOR_ONE_CALL: &str = "it is about one call, so give it on the command line";
 
 /// Options that are no keys, and why.
-const NO_KEYS: [(&str, &str); 18] = [
+const NO_KEYS: [(&str, &str); 19] = [
     ("bench", FOR_ONE_CALL),
     ("exact", FOR_ONE_CALL),
     ("explain", FOR_ONE_CALL),
@@ -72,6 +72,10 @@ const NO_KEYS: [(&str, &str); 18] = [
     ("force-run-in-process", "it does nothing here"),
     ("help", FOR_ONE_CALL),
     ("ignored", FOR_ONE_CALL),
+    (
+        "keep-on-failure",
+        "it waits for somebody, so give it on the command line",
+    ),
     ("list", FOR_ONE_CALL),
     (
         "logfile",

@@ -58,6 +58,8 @@ pub struct Settings {
     pub repeat: NonZeroU32,
     /// How long the plan is run again and again.
     pub run_for: Option<Duration>,
+    /// `--keep-on-failure`: how long what the first bad case started is left up at most.
+    pub keep_on_failure: Option<Duration>,
     /// `--serve`: run nothing and leave this up.
     pub serve: Option<Serve>,
     /// Whether the order is random, and from which seed.

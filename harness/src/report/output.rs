@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use crate::report::console::{Format, FormatKind, Style, Summary};
-use crate::report::errors::{Errors, ReportError};
+use crate::report::errors::{Errors, ReportError, say};
 use crate::report::live::Live;
 use crate::report::suite::Suite;
 
@@ -91,6 +91,14 @@ impl Console {
         }
         self.buffer.clear();
         self.flushed = Some(Instant::now());
+    }
+
+    /// Says a text on stderr, above the status lines.
+    pub(super) fn aside(&self, text: &str) {
+        match &self.live {
+            Some(live) => live.above(|| say(text)),
+            None => say(text),
+        }
     }
 
     pub(super) fn end(&mut self, suite: &Suite, errors: &mut Errors) {

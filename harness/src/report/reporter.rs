@@ -32,6 +32,16 @@ pub enum Progress {
     },
     /// A case has its verdict; also one that was never started.
     Finished(Box<CaseFinished>),
+    /// A case whose verdict was told is kept up: people are told, when it is in every report.
+    Kept {
+        /// What they are told, on stderr.
+        text: String,
+    },
+    /// What people are to know beside verdicts, on stderr.
+    Aside {
+        /// It.
+        text: String,
+    },
 }
 
 /// How reporting ended.
@@ -102,12 +112,21 @@ impl Reporter {
     pub fn handle(&mut self, batch: Vec<Progress>) {
         let mut verdicts = Vec::new();
         let mut told = Vec::with_capacity(batch.len());
+        let mut asides = Vec::new();
         for progress in batch {
             told.push(match progress {
                 Progress::Started { case } => Some(case),
                 Progress::Finished(case) => {
                     verdicts.push(Event::CaseFinished(case));
                     None
+                }
+                Progress::Kept { text } => {
+                    asides.push((true, text));
+                    continue;
+                }
+                Progress::Aside { text } => {
+                    asides.push((false, text));
+                    continue;
                 }
             });
         }
@@ -136,7 +155,22 @@ impl Reporter {
                 }
             }
         }
+        if !asides.is_empty() {
+            self.tell_aside(asides);
+        }
         self.tick();
+    }
+
+    /// After the verdicts that came with it; where it must, with these in every report.
+    fn tell_aside(&mut self, asides: Vec<(bool, String)>) {
+        if asides.iter().any(|(in_reports, _)| *in_reports) {
+            self.settle();
+            write_both(&self.junit, self.html.as_deref(), &self.suite, &mut self.errors);
+        }
+        self.console.flush(true, &mut self.errors);
+        for (_, text) in asides {
+            self.console.aside(&format!("robust-test: {text}"));
+        }
     }
 
     /// Does what is due: status lines, slow cases, `junit.xml`. To be called a few times a second also while

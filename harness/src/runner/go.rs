@@ -21,6 +21,7 @@ use crate::history;
 use crate::history_file;
 use crate::in_process::InProcess;
 use crate::interrupt::{self, Interrupt};
+use crate::keep::Keep;
 use crate::launcher::Launcher;
 use crate::layout::{self, Layout};
 use crate::leak::{self, Allowance, AllowedBy};
@@ -116,7 +117,9 @@ impl Run<'_> {
             log: settings.log.clone(),
             teardown_ms_max: TEARDOWN_WITHIN.as_millis() as u64,
             settle_ms_max: SETTLE_WITHIN.as_millis() as u64,
+            keeps: settings.keep_on_failure.is_some(),
         };
+        let keep = settings.keep_on_failure.map(|within| Arc::new(Keep::new(within)));
         let alone = settings.isolation == Some(Isolation::None);
         if alone {
             descriptors::restore(descriptors.inherited);
@@ -157,6 +160,7 @@ impl Run<'_> {
             interrupt: Arc::clone(&interrupt),
             in_process,
             orders: 0.into(),
+            keep: keep.clone(),
             allowed: Arc::clone(&allowed),
         };
 
@@ -194,7 +198,8 @@ impl Run<'_> {
         let history_entered = !one_of_many && {
             let mut entry = history_file::Entry::new(reporter.cases(), reporter.bad());
             let percent = history::concurrency_percent(entry.runs, pressure::cores(), entry.busy_us, took);
-            if let Some(percent) = percent.filter(|_| !slots_fixed) {
+            let has_waited = keep.is_some_and(|keep| keep.is_taken());
+            if let Some(percent) = percent.filter(|_| !slots_fixed && !has_waited) {
                 history::push_concurrency(&mut entry.lines, percent);
             }
             history_file::enter(&layout.folder, &entry.lines).is_ok()
