@@ -27,7 +27,8 @@ pub use opinion::Unsettled;
 
 /// A cluster of nodes of service `S`, as a parameter: `#[nodes(3)] db: Cluster<Db>` runs the scenario with every
 /// kind of server of `Db` that can form clusters (`#[robust_server(Db, cluster)]`). Without `#[nodes(..)]` it has 3
-/// nodes. Clones share the cluster.
+/// nodes; `#[nodes(1, 3, 5)]` runs it with each of these numbers, which is then a part of the case's name
+/// (`[db=etcd,db.nodes=3]`). Clones share the cluster.
 ///
 /// Nodes have numbers from 1 on, and the names `db-1`, `db-2`, ..; a number is never used twice.
 pub struct Cluster<S: Service>(Arc<Inner<S>>);

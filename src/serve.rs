@@ -79,7 +79,7 @@ pub fn scenario(name: &str, nodes: Option<usize>) -> Result<&'static Scenario, S
     let only: &'static [&'static str] = vec![kind.name].leak();
     let mut site = Site::new(kind.name, shape).only(only);
     if let Some(nodes) = nodes {
-        site = site.nodes(nodes);
+        site = site.nodes(vec![nodes].leak());
     }
     Ok(Box::leak(Box::new(Scenario {
         name: "serve",

@@ -224,7 +224,7 @@ fn every_attribute_of_a_parameter_arrives() {
     let names = [broker, publisher, qos, on, all].map(|site: &Site| site.name);
     assert_eq!(names, ["broker", "publisher", "qos", "on", "all"]);
     assert_eq!(broker.only, ["a", "b"]);
-    assert_eq!(broker.nodes, Some(3));
+    assert_eq!(broker.nodes, [3]);
     let settings = broker.settings.unwrap()(1);
     assert_eq!(settings.downcast_ref::<String>().unwrap(), "set!");
     assert_eq!(publisher.except, ["x", "1"]);

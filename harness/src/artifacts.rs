@@ -116,6 +116,9 @@ pub(crate) fn slug(case: &str) -> String {
     )
 }
 
+/// A longer log that is in use is not copied: it moves when it no longer is.
+const COPIED_BYTES_MAX: u64 = 64 << 20;
+
 /// Where the files of a case are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Source<'a> {
@@ -193,6 +196,9 @@ fn copy_logs(from: &Path, to: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     let _none = list(from, from, &mut files);
     for file in files.iter().filter(|file| file.ends_with(".log")) {
+        if std::fs::metadata(from.join(file))?.len() > COPIED_BYTES_MAX {
+            continue;
+        }
         let target = to.join(file);
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder)?;
@@ -342,13 +348,16 @@ mod tests {
             std::fs::write(source.join("node").join(format!("{round}.log")), round).unwrap();
             let mut capture = Capture::new(home.path().join("spill"));
             capture.push(b"said");
-            let kept = keep(
-                &cases,
-                "m::case[a=1]",
-                &mut capture,
-                std::slice::from_ref(&source),
-            )
-            .unwrap();
+            let sources = std::slice::from_ref(&source);
+            let name = "m::case[a=1]";
+            std::fs::write(source.join("data"), "of a server that runs").unwrap();
+            let copied = keep(&cases, name, &mut capture, Source::Copied(sources)).unwrap();
+            assert_eq!(
+                copied.files,
+                ["output.log".to_owned(), format!("node/{round}.log")]
+            );
+            std::fs::remove_file(source.join("data")).unwrap();
+            let kept = keep(&cases, name, &mut capture, Source::Moved(sources)).unwrap();
             assert_eq!(kept.files, ["output.log".to_owned(), format!("node/{round}.log")]);
             assert_eq!(kept.logs(), format!("\n---- node/{round}.log ----\n{round}\n"));
             assert!(!source.exists());
@@ -373,7 +382,13 @@ mod tests {
             io::Write::write_all(&mut log, line.repeat(1000).as_bytes()).unwrap();
         }
         let mut capture = Capture::new(home.path().join("spill"));
-        let kept = keep(&cases, "a", &mut capture, std::slice::from_ref(&source)).unwrap();
+        let kept = keep(
+            &cases,
+            "a",
+            &mut capture,
+            Source::Moved(std::slice::from_ref(&source)),
+        )
+        .unwrap();
         assert_eq!(kept.files.len(), LISTED_MAX);
         assert_eq!(
             kept.files[..2],

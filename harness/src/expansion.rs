@@ -59,7 +59,7 @@ pub const fn on<P: TakesOn>(site: Site, param: &'static str) -> Site {
 }
 
 /// `#[nodes(..)]`, for types that may carry it.
-pub const fn nodes<P: TakesNodes>(site: Site, nodes: usize) -> Site {
+pub const fn nodes<P: TakesNodes>(site: Site, nodes: &'static [usize]) -> Site {
     site.nodes(nodes)
 }
 

@@ -154,3 +154,20 @@ fn ignored() -> u64 {
 pub(crate) fn die_of(signal: i32) {
     let _only_if_unknown = signal_hook::low_level::emulate_default_handler(signal);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_ended_by_one_signal_and_a_run_that_ends_keeps_nothing() {
+        let interrupt = Interrupt::default();
+        assert!(!interrupt.take_keeping() && !interrupt.is_keeping());
+        assert!(interrupt.begin_keeping() && interrupt.is_keeping());
+        assert!(interrupt.take_keeping());
+        assert_eq!(interrupt.urgency(), Urgency::None);
+        assert!(!interrupt.take_keeping());
+        interrupt.raise(SIGINT);
+        assert!(!interrupt.begin_keeping() && !interrupt.is_keeping());
+    }
+}

@@ -98,13 +98,11 @@ impl Keeping<'_> {
     /// For how long the case is kept, if it is; its verdict is told then.
     pub(crate) fn keep(&self, judged: Judged<'_>, capture: &mut Capture) -> Option<Duration> {
         let mut outcome = apply_known_failure(judged.outcome, self.known);
-        if !outcome.is_bad() || self.keep.is_taken() {
+        if !outcome.is_bad() || !self.keep.take() {
             return None;
         }
+        // Not in a run that is interrupted already.
         if !self.rules.interrupt.begin_keeping() {
-            return None;
-        }
-        if !self.keep.take() {
             return None;
         }
         (self.outside.stop)("a case that failed is kept up (--keep-on-failure)");

@@ -394,9 +394,10 @@ impl Matrix {
             let known = self.known_failure(cell, &self.assignment(cell, Seed(0)))?;
             return Some((known, true));
         }
-        let mut rules = self.known_failure.iter();
-        let found = rules.find(|rule| self.matches(rule, cell))?;
-        Some((found.rule, found.variants.is_empty()))
+        let rules = self.known_failure.iter().filter(|rule| self.matches(rule, cell));
+        let mut rules = rules.map(|rule| (rule.rule, self.suits_all(rule, cell)));
+        let (rule, suits_all) = rules.find(|(_, suits_all)| *suits_all != Some(false))?;
+        Some((rule, suits_all == Some(true)))
     }
 
     /// Whether what a rule says of kinds and values holds.

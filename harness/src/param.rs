@@ -15,7 +15,7 @@ use std::pin::Pin;
 use crate::case::Case;
 use crate::error::{Error, error};
 use crate::registry::Site;
-use crate::variant::{Choice, VariantAxis, Variants};
+use crate::variant::{Choice, NODES, VariantAxis, Variants};
 
 /// A type that scenarios may take as a parameter.
 #[diagnostic::on_unimplemented(
@@ -149,7 +149,7 @@ pub struct AxisValue {
     /// What it can be varied in.
     pub variants: Vec<VariantAxis>,
     /// How many nodes, called `param-1`, `param-2`, .., the parameter has that can differ in variants; `None`: one,
-    /// called as the parameter.
+    /// called as the parameter. Where an axis of [`VariantAxis::of_nodes`] says how many, that counts.
     pub nodes: Option<u32>,
 }
 
@@ -209,6 +209,15 @@ impl Build {
     /// Which value of this parameter's axis the cell has: an index into [`Axis::values`].
     pub fn choice(&self) -> usize {
         self.choices[self.position]
+    }
+
+    /// How many nodes `#[nodes(..)]` gives the parameter in this cell; `None` where it says nothing.
+    pub fn nodes(&self) -> Option<usize> {
+        match self.site().nodes {
+            [] => None,
+            [one] => Some(*one),
+            _ => self.variants(None).get(NODES)?.parse().ok(),
+        }
     }
 
     /// The variants of the parameter that is being built, of its node `node` (from 1 on) or of all of it.

@@ -207,8 +207,8 @@ pub struct Site {
     pub values: &'static [&'static str],
     /// `#[on(..)]`: the parameter this one connects to.
     pub on: Option<&'static str>,
-    /// `#[nodes(..)]`.
-    pub nodes: Option<usize>,
+    /// `#[nodes(..)]`: how many nodes; several numbers are an axis, empty says nothing.
+    pub nodes: &'static [usize],
     /// `#[count(..)]`.
     pub count: Option<usize>,
     /// `#[settings(..)]`: makes the service's settings for the node with this number, from 1 on.
@@ -225,7 +225,7 @@ impl Site {
             except: &[],
             values: &[],
             on: None,
-            nodes: None,
+            nodes: &[],
             count: None,
             settings: None,
         }
@@ -256,8 +256,8 @@ impl Site {
     }
 
     /// `#[nodes(..)]`.
-    pub const fn nodes(mut self, nodes: usize) -> Self {
-        self.nodes = Some(nodes);
+    pub const fn nodes(mut self, nodes: &'static [usize]) -> Self {
+        self.nodes = nodes;
         self
     }
 

@@ -57,9 +57,22 @@ pub struct VariantAxis {
     pub fixed: bool,
     /// Drawn anew for each node of a parameter that has several.
     pub per_node: bool,
+    /// Says how many nodes there are: a part of every case's name, whatever `--variants` says.
+    pub counts_nodes: bool,
 }
 
+/// The axis of numbers of nodes.
+pub const NODES: &str = "nodes";
+
 impl VariantAxis {
+    /// The axis that several numbers of nodes make (`#[nodes(1, 3)]`); one is no axis.
+    pub fn of_nodes(numbers: &[usize]) -> Option<Self> {
+        (numbers.len() > 1).then(|| Self {
+            counts_nodes: true,
+            ..Self::new(NODES, numbers.iter().map(usize::to_string))
+        })
+    }
+
     /// An axis that is drawn, once for a parameter.
     pub fn new<V: Into<Cow<'static, str>>>(
         name: impl Into<Cow<'static, str>>,
@@ -70,6 +83,7 @@ impl VariantAxis {
             values: values.into_iter().map(Into::into).collect(),
             fixed: false,
             per_node: false,
+            counts_nodes: false,
         }
     }
 }
@@ -216,6 +230,8 @@ pub(crate) struct Settled {
     /// `param.axis`.
     pub(crate) qualified: String,
     pub(crate) per_node: bool,
+    /// As [`VariantAxis::counts_nodes`].
+    pub(crate) counts_nodes: bool,
     /// Those that are left, the default first; never empty.
     pub(crate) values: Vec<Cow<'static, str>>,
     pub(crate) forbidden: Vec<Forbidden>,
@@ -241,6 +257,15 @@ impl KindVariants {
     /// The axes that are expanded.
     pub(crate) fn expanded(&self) -> impl DoubleEndedIterator<Item = &Settled> {
         self.axes.iter().filter(|axis| axis.whole == Whole::Expanded)
+    }
+
+    /// How many nodes there are where the axes that are expanded have these values, by their numbers.
+    pub(crate) fn nodes_of(&self, expanded: &[usize]) -> Option<u32> {
+        let mut axes = self.expanded().zip(expanded);
+        match axes.find(|(axis, _)| axis.counts_nodes) {
+            Some((axis, number)) => axis.values[*number].parse().ok(),
+            None => self.nodes,
+        }
     }
 }
 

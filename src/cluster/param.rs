@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use robust_test_harness::error::{Error, error};
 use robust_test_harness::param::{Build, Environment, Param, Shape, TakesKinds, TakesNodes, TakesSettings};
 use robust_test_harness::registry::Site;
+use robust_test_harness::variant::VariantAxis;
 
 use super::{Cluster, Inner, Nodes};
 use crate::member::Members;
@@ -29,15 +30,20 @@ fn none<S: Service>() -> String {
     "no kind of server of this service forms clusters: add `cluster` to its `#[robust_server(..)]`".to_owned()
 }
 
-fn count(site: &Site) -> usize {
-    site.nodes.unwrap_or(NODES)
-}
-
 impl<S: Service> Param for Cluster<S> {
     fn shape(site: &Site, environment: &Environment) -> Shape {
-        let nodes = u32::try_from(count(site)).ok();
+        let nodes = site.nodes.iter().max().unwrap_or(&NODES);
+        let mut axis = axis(
+            cluster_kinds::<S>(),
+            u32::try_from(*nodes).ok(),
+            environment,
+            none::<S>,
+        );
+        for value in &mut axis.values {
+            value.variants.splice(0..0, VariantAxis::of_nodes(site.nodes));
+        }
         Shape {
-            axis: Some(axis(cluster_kinds::<S>(), nodes, environment, none::<S>)),
+            axis: Some(axis),
             gives: Some(token::<S>()),
             needs: None,
         }
@@ -61,7 +67,7 @@ impl<S: Service> Param for Cluster<S> {
                 next: 1,
             }),
         }));
-        for _ in 0..count(site) {
+        for _ in 0..build.nodes().unwrap_or(NODES) {
             cluster.prepare_node()?;
         }
         let nodes = cluster.nodes();

@@ -382,7 +382,11 @@ fn help_tells_every_flag_its_default_and_its_variable() {
     for argument in arguments::own() {
         let flag = format!("--{}", argument.get_long().unwrap());
         let mut lines = help.text.lines();
-        let is_of_flag = |line: &&str| line.split_whitespace().next() == Some(&flag);
+        // A value that may be left out stands there in brackets.
+        let is_of_flag = |line: &&str| {
+            let word = line.split_whitespace().next();
+            word.is_some_and(|word| word.split("[=").next() == Some(&flag))
+        };
         let line = lines.find(is_of_flag).unwrap_or_else(|| panic!("{flag}"));
         let variable = arguments::variable(&argument);
         assert!(line.contains(&format!("[env: {variable}]")), "{line}");
@@ -442,6 +446,33 @@ fn children_inherit_no_settings_of_this_run() {
             "RUST_TEST_THREADS"
         ]
     );
+}
+
+#[test]
+fn what_failed_is_kept_for_an_hour_or_as_long_as_is_said() {
+    fn kept(args: &[&str], env: &[(&str, &str)]) -> Option<u64> {
+        with(args, env).keep_on_failure.map(|time| time.as_secs())
+    }
+    let variable = "ROBUST_KEEP_ON_FAILURE";
+    assert_eq!(kept(&[], &[(variable, "")]), None);
+    assert_eq!(kept(&["--keep-on-failure"], &[]), Some(3600));
+    assert_eq!(
+        kept(&["--keep-on-failure=5m", "a_filter"], &[(variable, "0")]),
+        Some(300)
+    );
+    // What follows is no value of it.
+    let settings = with(&["--keep-on-failure", "5m"], &[]);
+    assert_eq!(settings.selection.filters, ["5m"]);
+    for (value, time) in [
+        ("1", Some(3600)),
+        ("true", Some(3600)),
+        ("0", None),
+        ("2s", Some(2)),
+    ] {
+        assert_eq!(kept(&[], &[(variable, value)]), time, "{value}");
+    }
+    assert!(error_with(&[], &[(variable, "soon")]).contains(variable));
+    assert!(error(&["--keep-on-failure=0s"]).contains("longer than nothing"));
 }
 
 #[test]

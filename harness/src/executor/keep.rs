@@ -37,7 +37,7 @@ impl Executor {
             sub_cases: sub_case::bounded(findings.sub_cases.clone()),
             reach: texts(reach),
         }));
-        // Servers in this process live by its timers.
+        // What watches its servers does so by timers, which a frozen clock would fire without end.
         thaw(runtime);
         let was_kept = drive(runtime, async {
             loop {

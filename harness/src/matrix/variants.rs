@@ -198,6 +198,28 @@ impl Matrix {
         satisfying(seed, draws, (!rules.is_empty()).then_some(&is_excluded))
     }
 
+    /// Whether what a rule says of variants holds for `cell` whatever is drawn; `None` where that depends on draws.
+    pub(super) fn suits_all(&self, rule: &CellRule, cell: u64) -> Option<bool> {
+        let mut is_drawn = false;
+        for is in &rule.variants {
+            let (position, expansion) = self.place(cell, is.axis);
+            let kind = self
+                .variants
+                .as_ref()
+                .and_then(|variants| variants.kind(is.axis, position));
+            let mut expanded = kind
+                .into_iter()
+                .flat_map(|kind| kind.expanded().zip(digits(kind, expansion)));
+            match expanded.find(|(settled, _)| settled.name == is.variant) {
+                Some((settled, digit)) if settled.values[digit] != is.value => return Some(false),
+                Some((settled, _)) if !settled.nodes.is_empty() => is_drawn = true,
+                Some(_) => {}
+                None => is_drawn = true,
+            }
+        }
+        (!is_drawn).then_some(true)
+    }
+
     /// The rule that leaves `cell` no variants that it could have.
     pub(super) fn excluded_variant(&self, cell: u64) -> Option<&CellRule> {
         self.excluding_variants(cell).next()?;
@@ -286,7 +308,7 @@ impl Expansion<'_> {
                 let places = lengths.fold(1_u64, |places, settled| {
                     places.saturating_mul(settled.values.len() as u64)
                 });
-                variants.is_expanded |= places > 1;
+                variants.is_expanded |= kind.variants.iter().any(|kind| kind.expanded().next().is_some());
                 starts.push(starts[position].saturating_add(places));
                 kinds.push(kind);
             }
@@ -516,7 +538,7 @@ impl Of<'_> {
             let found = forbids.find(|forbid| forbid.is_of(param, name) && forbid.value == value);
             found.map(|found| found.because)
         };
-        let (values, gone): (Vec<_>, Vec<_>) = declared
+        let (mut values, gone): (Vec<_>, Vec<_>) = declared
             .values
             .iter()
             .cloned()
@@ -588,6 +610,13 @@ impl Of<'_> {
             (None, None) => None,
         };
         let whole = match said {
+            // What is said leaves one of them, which stands in names as it did.
+            said if declared.counts_nodes => {
+                if let Some(Whole::Is(value, _)) = said {
+                    values = vec![value];
+                }
+                Whole::Expanded
+            }
             Some(said) => said,
             None if values.len() == 1 => Whole::Is(values[0].clone(), Source::Default),
             None if choice.mode.expands() && skip.is_none() => Whole::Expanded,
@@ -598,6 +627,7 @@ impl Of<'_> {
             name: declared.name.clone(),
             qualified: qualified.clone(),
             per_node: declared.per_node,
+            counts_nodes: declared.counts_nodes,
             forbidden: forbidden.collect(),
             whole,
             nodes,

@@ -9,7 +9,7 @@ use super::{Matrix, SkipKind};
 use crate::param::Environment;
 use crate::registry::{Options, Rule, Site};
 use crate::seed::Seed;
-use crate::variant::{Mode, Source};
+use crate::variant::{Mode, Source, VariantAxis};
 
 fn broker() -> Site {
     Site::new("broker", kv)
@@ -529,4 +529,112 @@ fn cases_without_variants_have_no_assignment() {
     );
     let plain = expand_in(vec![numbers("n", 3)], options(), &chosen(Mode::All, &[]));
     assert!(plain.variants.is_none() && !plain.is_expanded());
+}
+
+/// `quorum` with several numbers of nodes, as `Cluster` says it.
+fn several() -> Vec<Site> {
+    let shape = |site: &Site, environment: &Environment| {
+        let mut shape = cluster(site, environment);
+        for value in shape.axis.iter_mut().flat_map(|axis| &mut axis.values) {
+            value.variants.splice(0..0, VariantAxis::of_nodes(site.nodes));
+            value.nodes = site
+                .nodes
+                .iter()
+                .max()
+                .and_then(|nodes| u32::try_from(*nodes).ok());
+        }
+        shape
+    };
+    vec![
+        Site::new("db", shape).nodes(&[1, 3, 5]),
+        Site::new("client", client).only(&["paho"]),
+    ]
+}
+
+fn names(matrix: &Matrix) -> Vec<String> {
+    (0..matrix.cells()).map(|cell| matrix.case_name(cell)).collect()
+}
+
+const THREE: &str = "m::x[db=quorum,db.nodes=3,client=paho]";
+
+#[test]
+fn numbers_of_nodes_are_in_every_name_whatever_the_mode_and_each_node_draws() {
+    for mode in [Mode::Random, Mode::Default] {
+        let matrix = expand_in(several(), options(), &chosen(mode, &[]));
+        let of = |nodes: u32| format!("m::x[db=quorum,db.nodes={nodes},client=paho]");
+        assert_eq!(names(&matrix), [1, 3, 5].map(of));
+        for nodes in [1, 3, 5] {
+            let cell = cell(&matrix, &of(nodes));
+            assert_eq!(matrix.case_name(cell), of(nodes));
+            let assignment = matrix.assignment(cell, Seed(7));
+            assert_eq!(assignment.of("db", None).get("nodes"), Some(&*nodes.to_string()));
+            let list = assignment.list();
+            let versions = list.iter().filter(|one| one.name.ends_with(".version"));
+            assert_eq!(versions.count(), nodes as usize);
+            // It is in the name, so nothing else repeats it.
+            let said = assignment.said(mode);
+            assert!(said.iter().all(|(name, _)| name != "db.nodes"), "{said:?}");
+        }
+    }
+    let one = expand_in(
+        vec![Site::new("db", cluster).nodes(&[3])],
+        options(),
+        &chosen(Mode::Random, &[]),
+    );
+    assert_eq!(names(&one), ["m::x[db=quorum]"]);
+}
+
+#[test]
+fn numbers_of_nodes_are_narrowed_and_keep_their_names() {
+    let narrowed = |options: Options, given: &[&str]| {
+        let matrix = expand_in(several(), options, &chosen(Mode::Random, given));
+        names(&matrix)
+    };
+    assert_eq!(narrowed(options(), &["nodes=3"]), [THREE]);
+    assert_eq!(narrowed(pin(&[("db.nodes", "3")]), &[]), [THREE]);
+    let small = rule(&[("db.nodes", "1")], "one is no quorum");
+    assert_eq!(narrowed(forbid([small]), &[]).len(), 2);
+    let matrix = expand_in(several(), exclude([small]), &chosen(Mode::Random, &[]));
+    let one = skip(&matrix, "m::x[db=quorum,db.nodes=1,client=paho]");
+    assert_eq!(one, Some((SkipKind::Excluded, "one is no quorum".to_owned())));
+    assert_eq!(skip(&matrix, THREE), None);
+    let seven = expand_in(several(), options(), &chosen(Mode::Random, &["nodes=7"]));
+    let (kind, reason) = skip(&seven, THREE).unwrap();
+    assert_eq!(kind, SkipKind::Variant);
+    assert!(reason.contains("it has nodes 1, 3, 5"), "{reason}");
+}
+
+#[test]
+fn a_known_failure_of_a_number_of_nodes_is_known_of_its_cells_alone() {
+    let known = Options {
+        known_failure: rules([rule(&[("db.nodes", "3")], "it forgets")]),
+        ..options()
+    };
+    let matrix = expand_in(several(), known, &chosen(Mode::Random, &[]));
+    let known: Vec<Option<bool>> = (0..3)
+        .map(|cell| matrix.known_failure_of_some(cell).map(|(_, of_all)| of_all))
+        .collect();
+    assert_eq!(known, [None, Some(true), None]);
+    let of = |cell| {
+        matrix
+            .known_failure(cell, &matrix.assignment(cell, Seed(1)))
+            .is_some()
+    };
+    assert_eq!([of(0), of(1), of(2)], [false, true, false]);
+}
+
+#[test]
+fn pairs_with_numbers_of_nodes_are_covered() {
+    let matrix = expand_in(several(), options(), &chosen(Mode::Pairwise, &[]));
+    let cells = matrix.thinned().unwrap();
+    let names: Vec<String> = cells.iter().map(|&cell| matrix.case_name(cell)).collect();
+    for nodes in [1, 3, 5] {
+        for engine in ["lsm", "btree"] {
+            let has = |name: &String| {
+                name.contains(&format!("db.nodes={nodes},")) && name.contains(&format!("db.engine={engine}"))
+            };
+            assert!(names.iter().any(has), "{nodes} {engine}: {names:?}");
+        }
+    }
+    assert!((cells.len() as u64) < matrix.cells());
 }

@@ -109,6 +109,7 @@ struct Spot {
 fn places(draws: &[Draws]) -> Vec<Spot> {
     let mut places = Vec::new();
     for (param, draw) in draws.iter().enumerate() {
+        let nodes = draw.kind.nodes_of(&draw.expanded);
         let mut expanded = draw.expanded.iter().copied();
         for (axis, settled) in draw.kind.axes.iter().enumerate() {
             let expanded = match settled.whole {
@@ -121,7 +122,7 @@ fn places(draws: &[Draws]) -> Vec<Spot> {
                 node,
                 expanded,
             };
-            match draw.kind.nodes.filter(|_| settled.per_node) {
+            match nodes.filter(|_| settled.per_node) {
                 Some(nodes) => places.extend((1..=nodes).map(|node| spot(Some(node)))),
                 None => places.push(spot(None)),
             }

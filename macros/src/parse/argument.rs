@@ -142,6 +142,31 @@ impl Argument {
         Ok(number)
     }
 
+    /// The numbers of `name(1, 3)`: at least one, none twice, each at least 1.
+    pub(crate) fn listed_numbers(&self) -> syn::Result<Vec<usize>> {
+        let mut errors = Errors::default();
+        let mut numbers: Vec<usize> = Vec::new();
+        for piece in pieces(self.list()?.stream(), &mut errors) {
+            let at = |message: &str| syn::Error::new_spanned(&piece, message);
+            let number = self.integer::<usize>(&piece);
+            let number = number.map_err(|error| at(&error.to_string()));
+            let Some(number) = errors.note(number) else {
+                continue;
+            };
+            if number == 0 {
+                errors.push(at(&format!("`{}` is at least 1: `{}`", self.name, self.usage)));
+            } else if numbers.contains(&number) {
+                errors.push(at(&format!("{number} stands here twice")));
+            } else {
+                numbers.push(number);
+            }
+        }
+        if numbers.is_empty() && errors.is_empty() {
+            errors.push(self.empty());
+        }
+        errors.into_result(numbers)
+    }
+
     fn integer<N: FromStr<Err: Display>>(&self, value: &TokenStream) -> syn::Result<N> {
         let number = syn::parse2::<LitInt>(value.clone()).ok();
         let number = number

@@ -153,7 +153,8 @@ fn site(parameter: &Parameter, private: &TokenStream) -> TokenStream {
         with("except", except.span, labels(&except.it));
     }
     if let Some(nodes) = &parameter.nodes {
-        with("nodes", nodes.span, nodes.it.to_token_stream());
+        let numbers = &nodes.it;
+        with("nodes", nodes.span, quote!(&[#(#numbers),*]));
     }
     if let Some(count) = &parameter.count {
         with("count", count.span, count.it.to_token_stream());

@@ -22,7 +22,7 @@ pub(super) struct Parameter {
     pub(super) only: Option<At<Vec<Label>>>,
     pub(super) except: Option<At<Vec<Label>>>,
     pub(super) values: Option<At<Vec<Value>>>,
-    pub(super) nodes: Option<At<usize>>,
+    pub(super) nodes: Option<At<Vec<usize>>>,
     pub(super) count: Option<At<usize>>,
     pub(super) settings: Option<At<Expr>>,
     pub(super) on: Option<At<Ident>>,
@@ -45,7 +45,7 @@ struct Attributes {
     only: Option<At<Vec<Label>>>,
     except: Option<At<Vec<Label>>>,
     values: Option<At<Vec<Value>>>,
-    nodes: Option<At<usize>>,
+    nodes: Option<At<Vec<usize>>>,
     count: Option<At<usize>>,
     settings: Option<At<Expr>>,
     on: Option<At<Ident>>,
@@ -87,10 +87,10 @@ const TABLE: &[Entry<Attributes>] = &[
     },
     Entry {
         name: "nodes",
-        usage: "#[nodes(3)]",
+        usage: "#[nodes(3)]` or `#[nodes(1, 3)]",
         repeats: false,
         read: |attributes, argument| {
-            attributes.nodes = Some(at(argument, argument.listed_number()?));
+            attributes.nodes = Some(at(argument, argument.listed_numbers()?));
             Ok(())
         },
     },
