@@ -386,6 +386,7 @@ impl<S: Service> Param for Client<S> {
             }),
             gives: None,
             needs: Some(token::<S>()),
+            ..Shape::default()
         }
     }
 

@@ -4,6 +4,7 @@
 //! ([`Node::members`](crate::node::Node::members)). A node of a cluster is a [`Server`]; here is what is done to all
 //! of them, and what they say about one another.
 
+mod mixed;
 mod opinion;
 mod param;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use robust_test_harness::case::Case;
-use robust_test_harness::error::Error;
+use robust_test_harness::error::{Error, error};
 use robust_test_harness::registry::Site;
 
 use crate::clock::Deadline;
@@ -28,7 +29,8 @@ pub use opinion::Unsettled;
 /// A cluster of nodes of service `S`, as a parameter: `#[nodes(3)] db: Cluster<Db>` runs the scenario with every
 /// kind of server of `Db` that can form clusters (`#[robust_server(Db, cluster)]`). Without `#[nodes(..)]` it has 3
 /// nodes; `#[nodes(1, 3, 5)]` runs it with each of these numbers, which is then a part of the case's name
-/// (`[db=etcd,db.nodes=3]`). Clones share the cluster.
+/// (`[db=etcd,db.nodes=3]`). `#[mixed("redis", "valkey")]` makes each node one of these kinds, which is a variant of
+/// the node: drawn, or as `--variants` and `--variant db-1.kind=valkey` say. Clones share the cluster.
 ///
 /// Nodes have numbers from 1 on, and the names `db-1`, `db-2`, ..; a number is never used twice.
 pub struct Cluster<S: Service>(Arc<Inner<S>>);
@@ -36,7 +38,10 @@ pub struct Cluster<S: Service>(Arc<Inner<S>>);
 struct Inner<S: Service> {
     case: Case,
     name: String,
-    kind: &'static ServerKind,
+    /// Those of which its nodes are, one where it is not mixed; never empty.
+    kinds: Vec<&'static ServerKind>,
+    /// As in the case's name.
+    label: String,
     order: StartOrder,
     site: &'static Site,
     members: Members,
@@ -98,9 +103,10 @@ pub enum RollingError {
 }
 
 impl<S: Service> Cluster<S> {
-    /// The name of its nodes' kind, as in the case's name.
-    pub fn kind(&self) -> &'static str {
-        self.0.kind.name
+    /// The name of its nodes' kind, as in the case's name: `a+b` where they are of several
+    /// ([`Server::kind`] tells that of each).
+    pub fn kind(&self) -> &str {
+        &self.0.label
     }
 
     /// Its name: the parameter's.
@@ -166,10 +172,11 @@ impl<S: Service> Cluster<S> {
         let name = format!("{}-{number}", inner.name);
         let settings = settings::<S>(inner.site, number)?;
         let variants = inner.case.variants(inner.site.name, u32::try_from(number).ok());
+        let kind = mixed::kind_of(&inner.kinds, &variants).ok_or_else(|| error("it is of no kind"))?;
         let first = inner.members.places().into_iter().next();
         let node = Server::prepare(
             &inner.case,
-            inner.kind,
+            kind,
             name,
             number,
             settings,

@@ -6,7 +6,7 @@ use robust_test_harness::variant::{Declared, VariantAxis, Variants};
 use crate::place::unavailable;
 
 /// The axis of a program's versions.
-const VERSION: &str = "version";
+pub(crate) const VERSION: &str = "version";
 
 /// The axes of a kind and why it cannot run here, if it cannot.
 ///

@@ -11,8 +11,8 @@ pub use std::boxed::Box;
 
 pub use crate::leak::{Allowance, AllowedEverywhere, LeakClass};
 pub use crate::param::{
-    Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesKinds, TakesNodes,
-    TakesOn, TakesSettings, ValueIndex,
+    Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesKinds, TakesMixed,
+    TakesNodes, TakesOn, TakesSettings, ValueIndex,
 };
 pub use crate::registry::{Flavor, Isolation, Options, Requirement, Rule, Scenario, ShouldPanic, Site};
 pub use crate::runner::{Suite, run};
@@ -61,6 +61,11 @@ pub const fn on<P: TakesOn>(site: Site, param: &'static str) -> Site {
 /// `#[nodes(..)]`, for types that may carry it.
 pub const fn nodes<P: TakesNodes>(site: Site, nodes: &'static [usize]) -> Site {
     site.nodes(nodes)
+}
+
+/// `#[mixed(..)]`, for types that may carry it.
+pub const fn mixed<P: TakesMixed>(site: Site, kinds: &'static [&'static str]) -> Site {
+    site.mixed(kinds)
 }
 
 /// `#[count(..)]`, for types that may carry it.

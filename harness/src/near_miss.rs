@@ -33,7 +33,8 @@ pub struct Hint {
 }
 
 impl Hint {
-    pub(crate) fn new<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+    /// For an unknown `word`.
+    pub fn new<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let known: BTreeSet<&str> = known.into_iter().collect();
         Self {
             near: near_miss(word, known.iter().copied()).map(str::to_owned),

@@ -60,6 +60,12 @@ pub trait TakesCount: Param {}
 )]
 pub trait TakesNodes: Param {}
 
+/// Whether a type may carry `#[mixed(..)]`.
+#[diagnostic::on_unimplemented(
+    message = "`#[mixed]` says of which kinds the nodes of a cluster are, and `{Self}` is not a cluster"
+)]
+pub trait TakesMixed: Param {}
+
 /// Whether a type may carry `#[settings(..)]`, and of which type those are.
 #[diagnostic::on_unimplemented(message = "`#[settings]` configures a server, and `{Self}` takes no settings")]
 pub trait TakesSettings: Param {
@@ -126,6 +132,8 @@ pub struct Shape {
     pub gives: Option<Token>,
     /// What it connects to.
     pub needs: Option<Token>,
+    /// What is wrong with the attributes on it, one line each: the scenario does not run.
+    pub wrong: Vec<String>,
 }
 
 /// The values of one axis, in a stable order.

@@ -209,6 +209,8 @@ pub struct Site {
     pub on: Option<&'static str>,
     /// `#[nodes(..)]`: how many nodes; several numbers are an axis, empty says nothing.
     pub nodes: &'static [usize],
+    /// `#[mixed(..)]`: the kinds of which its nodes are; empty where all are of one.
+    pub mixed: &'static [&'static str],
     /// `#[count(..)]`.
     pub count: Option<usize>,
     /// `#[settings(..)]`: makes the service's settings for the node with this number, from 1 on.
@@ -226,6 +228,7 @@ impl Site {
             values: &[],
             on: None,
             nodes: &[],
+            mixed: &[],
             count: None,
             settings: None,
         }
@@ -258,6 +261,12 @@ impl Site {
     /// `#[nodes(..)]`.
     pub const fn nodes(mut self, nodes: &'static [usize]) -> Self {
         self.nodes = nodes;
+        self
+    }
+
+    /// `#[mixed(..)]`.
+    pub const fn mixed(mut self, kinds: &'static [&'static str]) -> Self {
+        self.mixed = kinds;
         self
     }
 

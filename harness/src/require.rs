@@ -60,14 +60,16 @@ impl Require {
     }
 
     /// Whether the kind or mechanism called `name` must be available. A label with a version
-    /// (`mosquitto@2.0`) is covered by its kind.
+    /// (`mosquitto@2.0`) is covered by its kind, one of a mix (`redis+valkey`) by each of its kinds.
     pub fn covers(&self, name: &str) -> bool {
         match self {
             Self::Nothing => false,
             Self::All => true,
             Self::Names(names) => {
                 let kind = name.split_once('@').map_or(name, |(kind, _)| kind);
-                names.contains(name) || names.contains(kind)
+                names.contains(name)
+                    || names.contains(kind)
+                    || name.split('+').any(|kind| names.contains(kind))
             }
         }
     }

@@ -59,6 +59,9 @@ pub struct VariantAxis {
     pub per_node: bool,
     /// Says how many nodes there are: a part of every case's name, whatever `--variants` says.
     pub counts_nodes: bool,
+    /// Of an axis that is drawn for each node: nodes can differ also where variants are expanded, so that each has an
+    /// axis of its own then, `param-1.axis`.
+    pub each_node: bool,
 }
 
 /// The axis of numbers of nodes.
@@ -84,6 +87,7 @@ impl VariantAxis {
             fixed: false,
             per_node: false,
             counts_nodes: false,
+            each_node: false,
         }
     }
 }
@@ -227,8 +231,10 @@ pub(crate) struct KindVariants {
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) name: Cow<'static, str>,
-    /// `param.axis`.
+    /// `param.axis`, or `param-1.axis` of one node.
     pub(crate) qualified: String,
+    /// The node whose axis it is; `None`: it is of all.
+    pub(crate) node: Option<u32>,
     pub(crate) per_node: bool,
     /// As [`VariantAxis::counts_nodes`].
     pub(crate) counts_nodes: bool,
@@ -433,7 +439,8 @@ impl Assignment {
             return Variants::default();
         };
         let mut variants = Variants::default();
-        for (axis, values) in found.kind.axes.iter().zip(&found.values) {
+        let axes = found.kind.axes.iter().zip(&found.values);
+        for (axis, values) in axes.filter(|(axis, _)| axis.node.is_none() || axis.node == node) {
             let value = match (values, node) {
                 (AxisValues::One(value, _), _) => value.clone(),
                 // Drawn for each node, so the whole has none.
@@ -464,7 +471,7 @@ impl Assignment {
 }
 
 /// A variant of one node.
-fn node_name(param: &str, node: u32, axis: &str) -> String {
+pub(crate) fn node_name(param: &str, node: u32, axis: &str) -> String {
     format!("{param}-{node}.{axis}")
 }
 

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use robust_test_harness::error::{Error, error};
-use robust_test_harness::param::{Build, Environment, Param, Shape, TakesKinds, TakesNodes, TakesSettings};
+use robust_test_harness::param::{
+    Build, Environment, Param, Shape, TakesKinds, TakesMixed, TakesNodes, TakesSettings,
+};
 use robust_test_harness::registry::Site;
 use robust_test_harness::variant::VariantAxis;
 
-use super::{Cluster, Inner, Nodes};
+use super::{Cluster, Inner, Nodes, mixed};
 use crate::member::Members;
 use crate::server::{Server, Target, axis, token};
 use crate::service::{ServerKind, Service, StartOrder, none_registered, server_kinds};
@@ -30,15 +32,27 @@ fn none<S: Service>() -> String {
     "no kind of server of this service forms clusters: add `cluster` to its `#[robust_server(..)]`".to_owned()
 }
 
+/// The kinds of which a cluster's nodes are, where `choice` is its place on the axis.
+fn kinds_of_cell<S: Service>(site: &Site, choice: usize) -> Result<Vec<&'static ServerKind>, Error> {
+    if !site.mixed.is_empty() {
+        return mixed::named(site.mixed, &server_kinds::<S>()).map_err(|wrong| error(wrong.join("\n")));
+    }
+    let kind = cluster_kinds::<S>().get(choice).copied();
+    Ok(vec![kind.ok_or_else(|| error(none::<S>()))?])
+}
+
 impl<S: Service> Param for Cluster<S> {
     fn shape(site: &Site, environment: &Environment) -> Shape {
         let nodes = site.nodes.iter().max().unwrap_or(&NODES);
-        let mut axis = axis(
-            cluster_kinds::<S>(),
-            u32::try_from(*nodes).ok(),
-            environment,
-            none::<S>,
-        );
+        let (kinds, wrong) = match mixed::named(site.mixed, &server_kinds::<S>()) {
+            _ if site.mixed.is_empty() => (cluster_kinds::<S>(), Vec::new()),
+            Ok(kinds) => (kinds, Vec::new()),
+            Err(wrong) => (Vec::new(), wrong),
+        };
+        let mut axis = axis(kinds, u32::try_from(*nodes).ok(), environment, none::<S>);
+        if !site.mixed.is_empty() {
+            axis.values = mixed::mix(axis.values);
+        }
         for value in &mut axis.values {
             value.variants.splice(0..0, VariantAxis::of_nodes(site.nodes));
         }
@@ -46,20 +60,25 @@ impl<S: Service> Param for Cluster<S> {
             axis: Some(axis),
             gives: Some(token::<S>()),
             needs: None,
+            wrong,
         }
     }
 
     async fn build(build: &mut Build) -> Result<Self, Error> {
         let (case, site) = (build.case().clone(), build.site());
-        let kind = *cluster_kinds::<S>()
-            .get(build.choice())
-            .ok_or_else(|| error(none::<S>()))?;
+        let kinds = kinds_of_cell::<S>(site, build.choice())?;
+        let is_serial = kinds.iter().any(|kind| kind.cluster == Some(StartOrder::Serial));
         let members = Members::default();
         let cluster = Self(Arc::new(Inner {
             name: case.unique_name(site.name),
             case,
-            kind,
-            order: kind.cluster.unwrap_or(StartOrder::Parallel),
+            label: mixed::label(&kinds),
+            kinds,
+            order: if is_serial {
+                StartOrder::Serial
+            } else {
+                StartOrder::Parallel
+            },
             site,
             members: members.clone(),
             nodes: Mutex::new(Nodes {
@@ -91,6 +110,7 @@ impl<S: Service> Param for Cluster<S> {
 
 impl<S: Service> TakesKinds for Cluster<S> {}
 impl<S: Service> TakesNodes for Cluster<S> {}
+impl<S: Service> TakesMixed for Cluster<S> {}
 
 impl<S: Service> TakesSettings for Cluster<S> {
     type Settings = S::Settings;

@@ -222,6 +222,7 @@ impl<S: Service> Param for Server<S> {
             axis: Some(axis(server_kinds::<S>(), None, environment, empty)),
             gives: Some(token::<S>()),
             needs: None,
+            ..Shape::default()
         }
     }
 

@@ -129,6 +129,11 @@ pub(super) struct Expansion<'a> {
 impl<'a> Expansion<'a> {
     fn narrow_axes(&mut self) {
         for (index, site) in self.sites.iter().enumerate() {
+            let wrong = self.shapes[index].wrong.iter().cloned();
+            self.problems.extend(wrong.map(|why| MatrixProblem::Attributes {
+                param: site.name,
+                why,
+            }));
             let narrowing = [("`#[only]`", site.only), ("`#[except]`", site.except)];
             let Some(axis) = &self.shapes[index].axis else {
                 let used = narrowing.into_iter().filter(|(_, labels)| !labels.is_empty());

@@ -134,29 +134,29 @@ impl<'a> Model<'a> {
             let Some(kind) = variants.kind(axis, position) else {
                 continue;
             };
-            let Some(settled) = kind.axes.iter().find(|settled| settled.name == variant) else {
-                continue;
-            };
-            let mut more = clause.clone();
-            if said.is_none() {
-                more.insert(0, (axis, position));
-            }
-            if settled.nodes.values().any(|given| given == value) {
-                found.push(more);
-                continue;
-            }
-            match &settled.whole {
-                Whole::Expanded => {
-                    let number = kind.expanded().position(|other| other.name == variant);
-                    let variable = number.and_then(|number| self.variant(axis, position, number));
-                    let value = settled.values.iter().position(|known| known == value);
-                    if let (Some(variable), Some(value)) = (variable, value) {
-                        more.push((variable, value));
-                        found.push(more);
-                    }
+            // Several where each node has one of its own.
+            for settled in kind.axes.iter().filter(|settled| settled.name == variant) {
+                let mut more = clause.clone();
+                if said.is_none() {
+                    more.insert(0, (axis, position));
                 }
-                Whole::Is(own, _) if own == value => found.push(more),
-                _ => {}
+                if settled.nodes.values().any(|given| given == value) {
+                    found.push(more);
+                    continue;
+                }
+                match &settled.whole {
+                    Whole::Expanded => {
+                        let number = kind.expanded().position(|other| std::ptr::eq(other, settled));
+                        let variable = number.and_then(|number| self.variant(axis, position, number));
+                        let value = settled.values.iter().position(|known| known == value);
+                        if let (Some(variable), Some(value)) = (variable, value) {
+                            more.push((variable, value));
+                            found.push(more);
+                        }
+                    }
+                    Whole::Is(own, _) if own == value => found.push(more),
+                    _ => {}
+                }
             }
         }
         found

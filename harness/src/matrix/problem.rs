@@ -77,6 +77,14 @@ pub enum MatrixProblem {
         /// What is wrong with it.
         why: String,
     },
+    /// What a parameter's type says of the attributes on it.
+    #[error("parameter `{param}`: {why}")]
+    Attributes {
+        /// The parameter.
+        param: &'static str,
+        /// What is wrong with them.
+        why: String,
+    },
     /// The product of the axes is larger than a run can hold.
     #[error("its matrix has more than {max} cells; narrow the axes with `#[only(..)]` or split the scenario")]
     TooManyCells {

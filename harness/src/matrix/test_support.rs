@@ -32,6 +32,7 @@ fn kinds(values: Vec<AxisValue>, gives: Option<Token>, needs: Option<Token>) -> 
         }),
         gives,
         needs,
+        ..Shape::default()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::registry::Options;
 use crate::seed::Seed;
 use crate::variant::{
     Assignment, Choice, Draws, Forbidden, KindVariants, Scope, Settled, Source, VariantAxis, Whole,
-    satisfying, unusable,
+    node_name, satisfying, unusable,
 };
 
 /// The axis that `--bin KIND@VERSION` makes.
@@ -203,19 +203,31 @@ impl Matrix {
         let mut is_drawn = false;
         for is in &rule.variants {
             let (position, expansion) = self.place(cell, is.axis);
-            let kind = self
-                .variants
-                .as_ref()
-                .and_then(|variants| variants.kind(is.axis, position));
-            let mut expanded = kind
-                .into_iter()
-                .flat_map(|kind| kind.expanded().zip(digits(kind, expansion)));
-            match expanded.find(|(settled, _)| settled.name == is.variant) {
-                Some((settled, digit)) if settled.values[digit] != is.value => return Some(false),
-                Some((settled, _)) if !settled.nodes.is_empty() => is_drawn = true,
-                Some(_) => {}
-                None => is_drawn = true,
+            let variants = self.variants.as_ref();
+            let Some(kind) = variants.and_then(|variants| variants.kind(is.axis, position)) else {
+                return Some(false);
+            };
+            let mut digits = digits(kind, expansion).into_iter();
+            // Of a node at least.
+            let (mut has, mut may_have) = (false, false);
+            for settled in &kind.axes {
+                let digit = (settled.whole == Whole::Expanded)
+                    .then(|| digits.next())
+                    .flatten();
+                if settled.name != is.variant {
+                    continue;
+                }
+                match (&settled.whole, digit) {
+                    _ if !settled.nodes.is_empty() => may_have = true,
+                    (Whole::Is(value, _), _) => has |= *value == is.value,
+                    (_, Some(digit)) => has |= settled.values[digit] == is.value,
+                    _ => may_have = true,
+                }
             }
+            if !has && !may_have {
+                return Some(false);
+            }
+            is_drawn |= !has;
         }
         (!is_drawn).then_some(true)
     }
@@ -469,17 +481,26 @@ impl Expansion<'_> {
             .iter()
             .filter(|declared| !declared.values.is_empty())
         {
-            let of = Of {
-                param,
-                kind: &label,
-                declared,
-            };
-            match of.settle(pins, forbids, choice) {
-                Ok((settled, skip)) => {
-                    axes.push(settled);
-                    kind.skip = kind.skip.or(skip);
+            let is_spread = declared.each_node && choice.mode.expands();
+            let nodes = value.nodes.filter(|_| is_spread);
+            let nodes = nodes.map_or(vec![None], |nodes| (1..=nodes).map(Some).collect());
+            for node in nodes {
+                let of = Of {
+                    param,
+                    kind: &label,
+                    declared,
+                    node,
+                };
+                match of.settle(pins, forbids, choice) {
+                    Ok((settled, skip)) => {
+                        axes.push(settled);
+                        kind.skip = kind.skip.or(skip);
+                    }
+                    Err(problem) => {
+                        self.problems.push(problem);
+                        break;
+                    }
                 }
-                Err(problem) => self.problems.push(problem),
             }
         }
         if !axes.is_empty() {
@@ -520,6 +541,8 @@ struct Of<'a> {
     param: &'static str,
     kind: &'a str,
     declared: &'a VariantAxis,
+    /// The node whose axis it is; `None`: it is of all.
+    node: Option<u32>,
 }
 
 impl Of<'_> {
@@ -532,7 +555,11 @@ impl Of<'_> {
     ) -> Result<(Settled, Option<Arc<str>>), MatrixProblem> {
         let (param, declared) = (self.param, self.declared);
         let name = &*declared.name;
-        let qualified = format!("{param}.{name}");
+        let of_all = format!("{param}.{name}");
+        let qualified = match self.node {
+            Some(node) => node_name(param, node, name),
+            None => of_all.clone(),
+        };
         let because = |value: &str| {
             let mut forbids = forbids.iter();
             let found = forbids.find(|forbid| forbid.is_of(param, name) && forbid.value == value);
@@ -551,8 +578,12 @@ impl Of<'_> {
                 values: gone.join(", "),
             });
         }
-        let forbidden = gone.into_iter().map(|value| Forbidden {
-            name: qualified.clone(),
+        // Told once.
+        let gone = gone
+            .into_iter()
+            .filter(|_| self.node.is_none_or(|node| node == 1));
+        let forbidden = gone.map(|value| Forbidden {
+            name: of_all.clone(),
             because: because(&value).unwrap_or_default().to_owned(),
             value: value.into_owned(),
         });
@@ -578,6 +609,11 @@ impl Of<'_> {
         let said = choice.given.iter().filter(|given| given.axis == name);
         for (scope, said) in said.filter_map(|said| Some((said.scope(param)?, said))) {
             match scope {
+                Scope::Node(node) if self.node.is_some() => {
+                    if self.node == Some(node) {
+                        given = given.max(Some((scope, said)));
+                    }
+                }
                 Scope::Node(node) if declared.per_node => {
                     if let Some(value) = may_have(&said.value, &format!("--variant {said}")) {
                         nodes.insert(node, value);
@@ -625,8 +661,9 @@ impl Of<'_> {
         };
         let settled = Settled {
             name: declared.name.clone(),
-            qualified: qualified.clone(),
-            per_node: declared.per_node,
+            qualified,
+            node: self.node,
+            per_node: declared.per_node && self.node.is_none(),
             counts_nodes: declared.counts_nodes,
             forbidden: forbidden.collect(),
             whole,

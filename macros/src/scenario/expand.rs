@@ -156,6 +156,9 @@ fn site(parameter: &Parameter, private: &TokenStream) -> TokenStream {
         let numbers = &nodes.it;
         with("nodes", nodes.span, quote!(&[#(#numbers),*]));
     }
+    if let Some(mixed) = &parameter.mixed {
+        with("mixed", mixed.span, labels(&mixed.it));
+    }
     if let Some(count) = &parameter.count {
         with("count", count.span, count.it.to_token_stream());
     }

@@ -23,6 +23,7 @@ pub(super) struct Parameter {
     pub(super) except: Option<At<Vec<Label>>>,
     pub(super) values: Option<At<Vec<Value>>>,
     pub(super) nodes: Option<At<Vec<usize>>>,
+    pub(super) mixed: Option<At<Vec<Label>>>,
     pub(super) count: Option<At<usize>>,
     pub(super) settings: Option<At<Expr>>,
     pub(super) on: Option<At<Ident>>,
@@ -46,6 +47,7 @@ struct Attributes {
     except: Option<At<Vec<Label>>>,
     values: Option<At<Vec<Value>>>,
     nodes: Option<At<Vec<usize>>>,
+    mixed: Option<At<Vec<Label>>>,
     count: Option<At<usize>>,
     settings: Option<At<Expr>>,
     on: Option<At<Ident>>,
@@ -91,6 +93,19 @@ const TABLE: &[Entry<Attributes>] = &[
         repeats: false,
         read: |attributes, argument| {
             attributes.nodes = Some(at(argument, argument.listed_numbers()?));
+            Ok(())
+        },
+    },
+    Entry {
+        name: "mixed",
+        usage: r#"#[mixed("a", "b")]"#,
+        repeats: false,
+        read: |attributes, argument| {
+            let kinds = label::labels(argument)?;
+            if kinds.len() == 1 {
+                return Err(argument.wrong("`mixed` names two kinds or more"));
+            }
+            attributes.mixed = Some(at(argument, kinds));
             Ok(())
         },
     },
@@ -173,6 +188,7 @@ impl Parameter {
             except,
             values,
             nodes,
+            mixed,
             count,
             settings,
             on,
@@ -184,6 +200,7 @@ impl Parameter {
             except,
             values,
             nodes,
+            mixed,
             count,
             settings,
             on,

@@ -51,6 +51,7 @@ pub(super) fn validate(scenario: &Scenario, errors: &mut Errors) {
     combinations(options, function.signature.asyncness.is_none(), errors);
     for (position, parameter) in parameters.iter().enumerate() {
         attributes(parameter, errors);
+        mixed(parameter, errors);
         on(position, parameters, errors);
         if parameters[..position]
             .iter()
@@ -106,6 +107,7 @@ fn attributes(parameter: &Parameter, errors: &mut Errors) {
     let Some(values) = &parameter.values else { return };
     for (name, span) in [
         ("nodes", parameter.nodes.as_ref().map(|at| at.span)),
+        ("mixed", parameter.mixed.as_ref().map(|at| at.span)),
         ("count", parameter.count.as_ref().map(|at| at.span)),
         ("settings", parameter.settings.as_ref().map(|at| at.span)),
         ("on", parameter.on.as_ref().map(|at| at.span)),
@@ -119,6 +121,23 @@ fn attributes(parameter: &Parameter, errors: &mut Errors) {
         for label in &chosen.it {
             is_value(label, &labels, errors);
         }
+    }
+}
+
+/// `#[mixed]` says all there is to say about kinds, and of each node.
+fn mixed(parameter: &Parameter, errors: &mut Errors) {
+    if parameter.mixed.is_none() {
+        return;
+    }
+    for (name, chosen) in [("only", &parameter.only), ("except", &parameter.except)] {
+        if let Some(chosen) = chosen {
+            let message = format_args!("`#[{name}]` has nothing to choose among: `#[mixed]` names the kinds");
+            errors.at(chosen.span, message);
+        }
+    }
+    if let Some(nodes) = parameter.nodes.as_ref().filter(|nodes| nodes.it.len() > 1) {
+        let message = "with `#[mixed]` there is one number of nodes, as each node's kind is an axis";
+        errors.at(nodes.span, message);
     }
 }
 
