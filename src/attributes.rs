@@ -83,7 +83,8 @@
 /// | `#[values(0, 1)]`, `#[values(small = 1, big = 64 * K)]` | an axis of plain values, called by their text or name | any type |
 /// | `#[only("a", "b")]`, `#[except("a")]` | the labels that stay, or go | parameters with an axis |
 /// | `#[on(broker)]` | the earlier parameter that this one connects to | clients |
-/// | `#[nodes(3)]` | the number of nodes | clusters |
+/// | `#[nodes(3)]` | the number of nodes; of several, `#[nodes(1, 3, 5)]`, each is a case, `[db=etcd,db.nodes=3]` | clusters |
+/// | `#[mixed("a", "b")]` | the kinds that nodes are of, drawn for each node (the variant `db-1.kind`), or as `--variants` says | clusters |
 /// | `#[count(4)]` | the number of elements | `Vec`s of parameters |
 /// | `#[settings(expression)]` | the settings of the service | servers |
 ///

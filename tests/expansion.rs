@@ -13,7 +13,8 @@ use robust_test::node::{Instance, Node};
 use robust_test::prelude::*;
 use robust_test::service::{ClientKind, ConnectFn, ServerKind, StartFn};
 use robust_test_harness::case::Facts;
-use robust_test_harness::param::{Begin, Body, BodyError, BodyResult, Build};
+use robust_test_harness::matrix::Matrix;
+use robust_test_harness::param::{Begin, Body, BodyError, BodyResult, Build, Environment};
 use robust_test_harness::registry::{
     Flavor, Isolation, Requirement, Rule, Scenario, ShouldPanic, Site, scenarios,
 };
@@ -94,6 +95,15 @@ async fn server(node: &mut Node<Echo>) -> Result<Instance> {
     let _ = node;
     Err(error("not started"))
 }
+
+#[robust_server(Echo, cluster)]
+async fn forms_clusters(node: &mut Node<Echo>) -> Result<Instance> {
+    let _ = node;
+    Err(error("not started"))
+}
+
+#[robust_test]
+fn mixes_what_cannot_be(#[mixed("forms_clusters", "server", "servre")] _db: Cluster<Echo>) {}
 
 #[robust_client(Echo, name = "client-2", program = "echo", provides("a", "b"))]
 async fn client(link: ClientLink) -> Result<Box<dyn EchoClient>> {
@@ -214,6 +224,25 @@ fn every_option_arrives() {
     assert_eq!(options.isolation, Some(Isolation::None));
     assert_eq!(options.flavor, Flavor::MultiThread(None));
     assert!(!options.start_paused);
+}
+
+#[test]
+fn kinds_that_cannot_be_mixed_are_told_before_anything_runs() {
+    let expanded = Matrix::expand(
+        scenario("mixes_what_cannot_be"),
+        "expansion",
+        &Environment::default(),
+    );
+    let text = expanded.err().expect("it is wrong").to_string();
+    for part in [
+        "scenario `mixes_what_cannot_be`: parameter `db`: `#[mixed]` names `server`, whose nodes form no clusters: \
+         add `cluster` to its `#[robust_server(..)]`",
+        "`#[mixed]` names `servre`, which is no kind of server of this service; did you mean `server`?",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("names `forms_clusters`"), "{text}");
+    assert_eq!(scenario("mixes_what_cannot_be").sites[0].mixed.len(), 3);
 }
 
 #[test]

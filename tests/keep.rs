@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use robust_test_tests::{Finished, Planted, Running, Signal, verdicts};
+use rustix::process::{Pid, kill_process};
 
 const SUITE: &str = env!("CARGO_BIN_EXE_keep");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gossip-server");
@@ -385,6 +386,29 @@ fn a_node_that_dies_meanwhile_is_told_and_changes_no_verdict() {
     let verdict = &finished.verdicts()[case];
     assert_eq!((&*verdict.status, &*verdict.class), ("failed", "error"));
     assert!(!verdict.details.contains("died"), "{}", verdict.details);
+}
+
+#[test]
+fn a_worker_that_dies_meanwhile_ends_it() {
+    let case = "fails[node=gossip]";
+    let suite = start(&["--exact", case]);
+    let port = *ports(&suite.kept()).values().next().expect("a port");
+    let worker = suite
+        .running
+        .processes()
+        .into_iter()
+        .find(|(_, command)| command.contains("--robust-worker"));
+    let (worker, _) = worker.expect("it is kept by a worker");
+    let worker = Pid::from_raw(i32::try_from(worker).expect("a pid")).expect("a pid");
+    kill_process(worker, Signal::KILL).expect("it is there");
+    let (finished, _, stderr) = suite.finish();
+    assert_eq!(finished.code(), Some(101));
+    assert!(
+        stderr.contains("while it was kept up, the worker died of signal 9"),
+        "{stderr}"
+    );
+    assert!(is_closed(port));
+    assert_eq!(finished.verdicts()[case].class, "error");
 }
 
 #[test]

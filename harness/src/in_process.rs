@@ -162,8 +162,10 @@ impl InProcess {
             let until = Instant::now() + within;
             while interrupt.is_keeping() && interrupt.urgency() == Urgency::None && Instant::now() < until {
                 let left = until.saturating_duration_since(Instant::now());
-                if let Ok(Said::Meanwhile(text)) = self.said.recv_timeout(left.min(TICK)) {
-                    keeping.meanwhile(&text);
+                match self.said.recv_timeout(left.min(TICK)) {
+                    Ok(Said::Meanwhile(text)) => keeping.meanwhile(&text),
+                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
             interrupt.take_keeping();

@@ -40,4 +40,18 @@ async fn all_of_it(
     Ok(())
 }
 
+#[robust_test(known_failure(echo.nodes = 1, because = "one is no quorum"))]
+async fn of_several_sizes(#[nodes(1, 3, 5)] echo: Cluster<Echo>) {
+    let _ = echo.nodes();
+}
+
+#[robust_test(exclude(echo.kind = "serial", because = "it is slow"))]
+async fn of_mixed_kinds(
+    #[mixed("parallel", "serial")]
+    #[nodes(4)]
+    echo: Cluster<Echo>,
+) {
+    let _ = echo.kind();
+}
+
 fn main() {}

@@ -4,7 +4,7 @@
 
 use robust_test::prelude::*;
 use robust_test_harness::param::{
-    Build, Environment, Param, Shape, TakesKinds, TakesNodes, TakesOn, TakesSettings,
+    Build, Environment, Param, Shape, TakesKinds, TakesMixed, TakesNodes, TakesOn, TakesSettings,
 };
 use robust_test_harness::registry::Site;
 
@@ -33,6 +33,7 @@ param!(Plain Broker Publisher);
 
 impl TakesKinds for Broker {}
 impl TakesNodes for Broker {}
+impl TakesMixed for Broker {}
 impl TakesSettings for Broker {
     type Settings = String;
 }
