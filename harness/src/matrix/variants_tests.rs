@@ -6,7 +6,7 @@ use super::test_support::{
     chosen, client, cluster, expand_in, kv, numbers, options, rule, rules, try_expand_in,
 };
 use super::{Matrix, SkipKind};
-use crate::param::Environment;
+use crate::param::{Axis, AxisValue, Environment, Shape};
 use crate::registry::{Options, Rule, Site};
 use crate::seed::Seed;
 use crate::variant::{Mode, Source, VariantAxis};
@@ -637,4 +637,75 @@ fn pairs_with_numbers_of_nodes_are_covered() {
         }
     }
     assert!((cells.len() as u64) < matrix.cells());
+}
+
+/// `a+b`: two nodes, each of a kind.
+fn mixed(_: &Site, _: &Environment) -> Shape {
+    let value = AxisValue {
+        label: "a+b".into(),
+        variants: vec![VariantAxis {
+            per_node: true,
+            each_node: true,
+            ..VariantAxis::new("kind", ["a", "b"])
+        }],
+        nodes: Some(2),
+        ..AxisValue::default()
+    };
+    Shape {
+        axis: Some(Axis {
+            values: vec![value],
+            empty_because: None,
+        }),
+        ..Shape::default()
+    }
+}
+
+#[test]
+fn nodes_that_can_differ_have_an_axis_each_where_variants_are_expanded() {
+    let sites = || vec![Site::new("db", mixed)];
+    let random = expand_in(sites(), options(), &chosen(Mode::Random, &["db-2.kind=b"]));
+    assert_eq!(names(&random), ["m::x[db=a+b]"]);
+    let list = values(&random, "m::x[db=a+b]", 7);
+    assert_eq!(list["db-1.kind"].1, Source::Random);
+    assert_eq!(list["db-2.kind"], ("b".to_owned(), Source::CommandLine));
+
+    let of = |first: &str, second: &str| format!("m::x[db=a+b,db-1.kind={first},db-2.kind={second}]");
+    let every = [of("a", "a"), of("a", "b"), of("b", "a"), of("b", "b")];
+    let all = expand_in(sites(), options(), &chosen(Mode::All, &[]));
+    assert_eq!(names(&all), every);
+    for name in &every {
+        let assignment = all.assignment(cell(&all, name), Seed(1));
+        let kind = |node| assignment.of("db", Some(node)).get("kind").map(str::to_owned);
+        let (first, second) = (kind(1).unwrap(), kind(2).unwrap());
+        assert_eq!(*name, of(&first, &second));
+        assert_eq!((kind(3), assignment.of("db", None).get("kind")), (None, None));
+        assert_eq!(assignment.said(Mode::All), []);
+        assert_eq!(assignment.alternatives().len(), 2);
+    }
+    let given = expand_in(sites(), options(), &chosen(Mode::All, &["db-2.kind=b"]));
+    assert_eq!(
+        names(&given),
+        ["m::x[db=a+b,db-1.kind=a]", "m::x[db=a+b,db-1.kind=b]"]
+    );
+    let said = given.assignment(0, Seed(1)).said(Mode::All);
+    assert_eq!(said, [("db-2.kind".to_owned(), "b".to_owned())]);
+
+    // A rule holds for a case where it does for one of the nodes.
+    let no_b = rule(&[("db.kind", "b")], "b is broken");
+    for mode in [Mode::All, Mode::Pairwise] {
+        let matrix = expand_in(sites(), exclude([no_b]), &chosen(mode, &[]));
+        let cells = matrix.thinned().unwrap_or_else(|| (0..matrix.cells()).collect());
+        let run = cells
+            .into_iter()
+            .filter(|&cell| matrix.skip_reason(cell).is_none());
+        let run: Vec<String> = run.map(|cell| matrix.case_name(cell)).collect();
+        assert_eq!(run, [of("a", "a")], "{mode:?}");
+    }
+    let known = Options {
+        known_failure: rules([no_b]),
+        ..options()
+    };
+    let matrix = expand_in(sites(), known, &chosen(Mode::All, &[]));
+    let known = (0..4).map(|cell| matrix.known_failure_of_some(cell).is_some());
+    assert_eq!(known.collect::<Vec<_>>(), [false, true, true, true]);
 }
