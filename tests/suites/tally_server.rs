@@ -54,7 +54,8 @@ fn serve(stream: TcpStream) {
                 "ok".to_owned()
             }
             "child" => {
-                Command::new("sleep").arg("7777").spawn().expect("a child");
+                let mut child = Command::new("sleep").arg("7777").spawn().expect("a child");
+                thread::spawn(move || child.wait());
                 "ok".to_owned()
             }
             "die-later" => {

@@ -26,6 +26,8 @@ impl Executor {
         if !outcome.is_bad() {
             return false;
         }
+        // What was taken out of it spoke against it.
+        case.spoil();
         let reach = case.reach();
         if !reach.iter().any(|one| one.is_up) {
             return false;
