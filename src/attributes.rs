@@ -208,7 +208,8 @@ pub use robust_test_macros::robust_server;
 ///
 /// The function is `async`, takes a `ClientLink` and returns `Result<Box<Service::Client>>`. It becomes one
 /// label on the axis of every parameter that is a client of that service. The options are those of
-/// [`robust_server`](macro@robust_server).
+/// [`robust_server`](macro@robust_server), and `requires("mqtt5")`: what the kind of the server it connects to must
+/// provide. Cases where it does not are skipped before anything starts, and `--variants pairwise` knows of them.
 ///
 /// ```
 /// use robust_test::client::ClientLink;

@@ -373,6 +373,7 @@ impl<S: Service> Param for Client<S> {
             AxisValue {
                 label: kind.name.into(),
                 provides: kind.provides,
+                requires: kind.requires,
                 unavailable,
                 variants,
                 nodes: None,

@@ -112,6 +112,8 @@ pub struct ClientKind {
     pub line: u32,
     /// `provides(..)`.
     pub provides: &'static [&'static str],
+    /// `requires(..)`: what the server that it connects to must provide.
+    pub requires: &'static [&'static str],
     /// `program = ".."`.
     pub program: Option<&'static str>,
     /// `variants(..)`.

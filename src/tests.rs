@@ -31,6 +31,7 @@ macro_rules! client_kind {
             file: file!(),
             line: line!(),
             provides: $provides,
+            requires: &[],
             program: None,
             variants: &[],
             connect: &crate::service::ConnectFn::<$service>($connect),

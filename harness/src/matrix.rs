@@ -48,6 +48,8 @@ pub struct Matrix {
     known_failure: Vec<CellRule>,
     /// One a requirement: the axis, and for each of its values why it does not meet it.
     requires: Vec<(usize, Vec<Option<Arc<str>>>)>,
+    /// What kinds require of the one that they connect to, where it lacks that.
+    unsuited: Vec<Unsuited>,
     /// One an axis, one a value.
     unavailable: Vec<Vec<Option<Arc<str>>>>,
     empty_because: Option<Arc<str>>,
@@ -90,6 +92,13 @@ struct CellRule {
     variants: Vec<VariantIs>,
 }
 
+/// Two kinds that cannot meet.
+struct Unsuited {
+    /// The one that connects, then the one that it connects to: axis and position on it.
+    kinds: [(usize, usize); 2],
+    reason: Arc<str>,
+}
+
 /// What a rule says of a variant.
 struct VariantIs {
     /// The parameter's axis.
@@ -122,7 +131,7 @@ pub enum SkipKind {
     Ignored,
     /// `exclude(..)`.
     Excluded,
-    /// A kind lacks what `requires(..)` asks for.
+    /// A kind lacks what `requires(..)` asks for, the scenario's or that of a kind that connects to it.
     Requires,
     /// A kind cannot have the variant that the command line or the scenario asks for.
     Variant,
@@ -342,6 +351,12 @@ impl Matrix {
             let reason = unmet.find_map(|(axis, reasons)| reasons[self.position(cell, *axis)].as_ref());
             Some((SkipKind::Requires, reason?))
         };
+        let unsuited = || {
+            let has = |&(axis, position): &(usize, usize)| self.position(cell, axis) == position;
+            let mut unsuited = self.unsuited.iter();
+            let met = unsuited.find(|unsuited| unsuited.kinds.iter().all(has));
+            Some((SkipKind::Requires, &met?.reason))
+        };
         let variant = || {
             let variants = self.variants.as_ref()?;
             let mut axes = 0..self.axes.len();
@@ -355,6 +370,7 @@ impl Matrix {
         };
         let (kind, reason) = excluded()
             .or_else(requires)
+            .or_else(unsuited)
             .or_else(variant)
             .or_else(excluded_variant)
             .or_else(unavailable)?;

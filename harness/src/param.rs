@@ -152,6 +152,8 @@ pub struct AxisValue {
     pub label: Cow<'static, str>,
     /// Capabilities, for `requires`.
     pub provides: &'static [&'static str],
+    /// What the parameter that this one connects to must provide; cells where it does not are skipped.
+    pub requires: &'static [&'static str],
     /// Why cases with this value cannot run here; they are skipped with it.
     pub unavailable: Option<String>,
     /// What it can be varied in.

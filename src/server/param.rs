@@ -63,6 +63,7 @@ pub(crate) fn axis(
             unavailable,
             variants,
             nodes,
+            ..AxisValue::default()
         }
     });
     let values: Vec<_> = values.collect();

@@ -40,7 +40,12 @@ async fn texts(_: &mut Node<Echo>) -> Result<Instance> {
     todo!()
 }
 
-#[robust_client(Echo, name = "a[b", program, provides())]
+#[robust_server(Echo, requires("a"))]
+async fn a_server_needs_no_server(_: &mut Node<Echo>) -> Result<Instance> {
+    todo!()
+}
+
+#[robust_client(Echo, name = "a[b", program, provides(), requires(""))]
 async fn more_texts(_: ClientLink) -> Result<Box<str>> {
     todo!()
 }

@@ -50,7 +50,7 @@ async fn varied(node: &mut Node<Echo>) -> Result<Instance> {
     Err(error("x"))
 }
 
-#[robust_client(Echo, provides("a"), variants(tls = ["off", "on"]))]
+#[robust_client(Echo, provides("a"), requires("b"), variants(tls = ["off", "on"]))]
 async fn client(link: ClientLink) -> Result<Box<str>> {
     let _: (&str, &str) = (link.variant("tls"), link.server_variant("tls"));
     drop(link);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::variants::MatrixVariants;
 use super::{
-    CELLS_MAX, CellRule, Matrix, MatrixAxis, MatrixError, MatrixProblem, MatrixValue, VariantIs, separator,
+    CELLS_MAX, CellRule, Matrix, MatrixAxis, MatrixError, MatrixProblem, MatrixValue, Unsuited, VariantIs,
+    separator,
 };
 use crate::near_miss::Hint;
 use crate::param::{Axis, AxisValue, Environment, Shape};
@@ -59,6 +60,7 @@ impl Matrix {
         let exclude = expansion.rules("exclude", scenario.options.exclude);
         let known_failure = expansion.rules("known_failure", scenario.options.known_failure);
         let requires = expansion.requires(scenario);
+        let unsuited = expansion.unsuited(&links);
         let Expansion { axes, problems, .. } = expansion;
 
         if !problems.is_empty() {
@@ -89,6 +91,7 @@ impl Matrix {
             exclude,
             known_failure,
             requires,
+            unsuited,
             unavailable: axes.iter().map(reasons).collect(),
             empty_because: axes
                 .iter()
@@ -111,6 +114,7 @@ impl Matrix {
             exclude: Vec::new(),
             known_failure: Vec::new(),
             requires: Vec::new(),
+            unsuited: Vec::new(),
             unavailable: Vec::new(),
             empty_because: None,
             mode: Mode::Random,
@@ -450,6 +454,35 @@ impl<'a> Expansion<'a> {
             });
             let reasons = reasons.collect();
             found.push((position, reasons));
+        }
+        found
+    }
+
+    /// The kinds that require of what they connect to what it does not provide. That none of the parameter's kinds
+    /// provides it is no mistake: of a cluster's parameter they are a few of the service's.
+    fn unsuited(&self, links: &[Option<usize>]) -> Vec<Unsuited> {
+        let mut found = Vec::new();
+        for (axis, connecting) in self.axes.iter().enumerate() {
+            let linked = links[connecting.site];
+            let of = self.axes.iter().position(|axis| Some(axis.site) == linked);
+            let (Some(of), Some(whole)) = (of, &self.shapes[connecting.site].axis) else {
+                continue;
+            };
+            let server = &self.axes[of];
+            for (position, value) in connecting.values.iter().enumerate() {
+                for &capability in whole.values[value.index].requires {
+                    let places = server.values.iter().enumerate();
+                    let lacking = places.filter(|(_, kind)| !kind.provides.contains(&capability));
+                    found.extend(lacking.map(|(place, kind)| Unsuited {
+                        kinds: [(axis, position), (of, place)],
+                        reason: Arc::from(format!(
+                            "kind \"{}\" of parameter \"{}\" requires \"{capability}\", which kind \"{}\" of \
+                             parameter \"{}\" does not provide",
+                            value.label, connecting.name, kind.label, server.name
+                        )),
+                    }));
+                }
+            }
         }
         found
     }

@@ -116,6 +116,8 @@ impl<'a> Model<'a> {
             }
             clauses.extend(partial);
         }
+        let unsuited = self.matrix.unsuited.iter();
+        clauses.extend(unsuited.map(|unsuited| unsuited.kinds.to_vec()));
         clauses
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rand::RngExt as _;
 
-use super::test_support::{chosen, expand_in, numbers, options, rules};
+use super::test_support::{chosen, demanding, expand_in, numbers, options, rules, server};
 use super::{Matrix, SkipKind};
 use crate::param::{Axis, AxisValue, Environment, Shape};
 use crate::registry::{Options, Requirement, Rule, Site};
@@ -19,7 +19,7 @@ fn kinds(_: &Site, _: &Environment) -> Shape {
         provides: if label == "d" { &[] } else { &["it"] },
         unavailable: (label == "c").then(|| "not installed".to_owned()),
         variants,
-        nodes: None,
+        ..AxisValue::default()
     };
     let values = vec![
         kind(
@@ -152,6 +152,18 @@ fn every_pair_that_can_run_is_in_a_chosen_cell_that_runs() {
         }
     }
     assert!(thinned > 80, "{thinned} of 150 matrices are smaller");
+}
+
+#[test]
+fn a_pair_is_not_left_to_clients_that_their_server_cannot_serve() {
+    let sites = vec![
+        Site::new("broker", server),
+        Site::new("publisher", demanding),
+        Site::new("subscriber", demanding),
+        numbers("n", 2),
+    ];
+    let matrix = expand_in(sites, options(), &chosen(Mode::Pairwise, &[]));
+    check(&matrix);
 }
 
 #[test]

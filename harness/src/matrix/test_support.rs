@@ -92,6 +92,20 @@ pub(crate) fn client(_: &Site, _: &Environment) -> Shape {
     kinds(values, None, Some(MQTT()))
 }
 
+/// `plain`, and `exact`, which requires qos2 of its server.
+pub(crate) fn demanding(_: &Site, _: &Environment) -> Shape {
+    let mut exact = kind("exact", &[], None);
+    exact.requires = &["qos2"];
+    kinds(vec![kind("plain", &[], None), exact], None, Some(MQTT()))
+}
+
+/// A kind that requires what no server provides.
+pub(crate) fn presumptuous(_: &Site, _: &Environment) -> Shape {
+    let mut first = kind("first", &[], None);
+    first.requires = &["qos3"];
+    kinds(vec![first], None, Some(MQTT()))
+}
+
 /// A server of another service.
 pub(crate) fn kafka(_: &Site, _: &Environment) -> Shape {
     let token = Token {

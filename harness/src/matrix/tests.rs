@@ -272,6 +272,35 @@ fn a_capability_that_nothing_provides_is_an_error() {
 }
 
 #[test]
+fn cells_whose_client_requires_what_its_server_lacks_are_skipped() {
+    let sites = || vec![broker(), Site::new("client", demanding)];
+    let matrix = expand(sites(), options());
+    let skips: Vec<_> = (0..6).map(|cell| matrix.skip_reason(cell)).collect();
+    assert_eq!([&skips[0], &skips[1], &skips[2]], [&None, &None, &None]);
+    let skip = skips[3].as_ref().unwrap();
+    assert_eq!(skip.kind, SkipKind::Requires);
+    assert_eq!(
+        &*skip.reason,
+        "kind \"exact\" of parameter \"client\" requires \"qos2\", which kind \"nanomq\" of parameter \"broker\" does not \
+         provide"
+    );
+    assert_eq!(skips[5].as_ref().unwrap().kind, SkipKind::Unavailable);
+
+    // It is of the server that the client connects to, and of no other.
+    let sites = vec![
+        broker().only(&["nanomq"]),
+        Site::new("other", server).only(&["mosquitto"]),
+        Site::new("client", demanding).on("other"),
+    ];
+    let matrix = expand(sites, options());
+    assert_eq!(matrix.skip_reason(1), None, "{}", matrix.case_name(1));
+
+    // What no kind of the parameter provides, others of the service may.
+    let matrix = expand(vec![broker(), Site::new("client", presumptuous)], options());
+    assert!((0..3).all(|cell| matrix.skip_reason(cell).unwrap().kind == SkipKind::Requires));
+}
+
+#[test]
 fn rules_hold_where_all_their_labels_do() {
     let options = Options {
         exclude: rules([

@@ -29,8 +29,11 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
         Some(program) => quote!(::core::option::Option::Some(#program)),
         None => quote!(::core::option::Option::None),
     };
-    let of_servers = match role {
-        Role::Client => TokenStream::new(),
+    let of_role = match role {
+        Role::Client => {
+            let requires = options.requires.iter().flat_map(|(_, requires)| requires);
+            quote!(requires: &[#(#requires),*],)
+        }
         Role::Server => {
             let cluster = match options.cluster {
                 None => quote!(::core::option::Option::None),
@@ -89,7 +92,7 @@ pub(super) fn expand(kind: &Kind, private: &TokenStream) -> TokenStream {
                 line: ::core::line!(),
                 provides: &[#(#provides),*],
                 program: #program,
-                #of_servers
+                #of_role
                 variants: #variants,
                 #field: #function,
             }

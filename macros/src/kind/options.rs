@@ -13,6 +13,8 @@ use crate::parse::table::Entry;
 pub(super) struct Options {
     pub(super) name: Option<LitStr>,
     pub(super) provides: Vec<LitStr>,
+    /// What a client needs of its server, and where that was said.
+    pub(super) requires: Option<(Span, Vec<LitStr>)>,
     pub(super) program: Option<LitStr>,
     pub(super) variants: Vec<Variant>,
     /// What resets it between cases, and where that was said.
@@ -44,6 +46,15 @@ pub(super) const TABLE: &[Entry<Options>] = &[
         repeats: false,
         read: |options, argument| {
             options.provides = argument.texts()?;
+            Ok(())
+        },
+    },
+    Entry {
+        name: "requires",
+        usage: r#"requires("mqtt5")"#,
+        repeats: false,
+        read: |options, argument| {
+            options.requires = Some((argument.name.span(), argument.texts()?));
             Ok(())
         },
     },

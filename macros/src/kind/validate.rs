@@ -14,6 +14,12 @@ pub(super) fn validate(role: Role, function: &Function, options: &Options, error
     if let (Role::Client, Some((span, _))) = (role, &options.shared) {
         errors.at(*span, "`shared` is for kinds of servers");
     }
+    if let (Role::Server, Some((span, _))) = (role, &options.requires) {
+        errors.at(
+            *span,
+            "`requires` is for kinds of clients: what they need of their server",
+        );
+    }
     function.check(role.what(), errors);
     let signature = &function.signature;
     let (what, wanted) = (role.what(), role.signature());
