@@ -1,6 +1,8 @@
 //! What a scenario can do with a client, whoever wrote it.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,11 @@ pub trait MqttClient: Send + Sync {
     /// The options of the present connection, or of the last one.
     fn options(&self) -> ConnectOptions;
 
-    /// Ends the connection there is, as [`MqttClient::abort`] does, and opens one with `options`. Says
+    /// Opens another client of the same kind, to any broker. It is not closed by the end of a case, but by its drop.
+    async fn open(&self, broker: Broker, options: ConnectOptions)
+    -> Result<Box<dyn MqttClient>, ClientError>;
+
+    /// Ends the connection there is, as [`MqttClient::disconnect`] does, and opens one with `options`. Says
     /// whether the broker had kept a session for this client.
     async fn connect(&self, options: ConnectOptions) -> Result<SessionPresent, ClientError>;
 
@@ -190,6 +196,24 @@ impl fmt::Debug for Message {
     }
 }
 
+/// Where a broker listens, and whom to trust for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Where.
+    pub address: SocketAddr,
+    /// The certificate of the authority that vouches for the broker, in PEM. `None`: no TLS.
+    pub authority: Option<PathBuf>,
+}
+
+impl From<SocketAddr> for Broker {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address,
+            authority: None,
+        }
+    }
+}
+
 /// How to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
@@ -259,13 +283,15 @@ pub enum Session {
     Persistent,
 }
 
-/// What the broker answered about a session of before.
+/// What the broker answered about a session of before, as far as the client tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionPresent {
     /// It had none, or dropped it.
     No,
     /// It resumed it.
     Yes,
+    /// The client does not tell.
+    Unknown,
 }
 
 impl From<bool> for SessionPresent {
@@ -285,7 +311,7 @@ pub enum ClientError {
     #[error("cannot connect to {broker}: {reason}")]
     Connect {
         /// The address.
-        broker: std::net::SocketAddr,
+        broker: SocketAddr,
         /// The library's words.
         reason: Arc<str>,
     },

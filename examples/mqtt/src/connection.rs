@@ -2,7 +2,6 @@
 //! MQTT share it; what differs between them is a [`Wire`].
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::client::{ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, SessionPresent};
+use crate::client::{
+    Broker, ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, SessionPresent,
+};
 use crate::ledger::{Answer, Kind, Ledger, Reply};
 
 /// How many requests the library's own queue takes: more than any scenario asks at a time. Its queue grows
@@ -30,7 +31,7 @@ pub(crate) trait Wire: Send + Sync + 'static {
     type Packets: Packets;
 
     /// Prepares a connection; the first [`Packets::next`] opens it.
-    fn open(broker: SocketAddr, options: &ConnectOptions) -> (Self::Requests, Self::Packets);
+    fn open(broker: &Broker, options: &ConnectOptions) -> Result<(Self::Requests, Self::Packets), String>;
 }
 
 /// Towards the library. Errors are its words.
@@ -88,14 +89,14 @@ impl Drop for Connection {
 
 impl Connection {
     async fn open<W: Wire>(
-        broker: SocketAddr,
+        broker: &Broker,
         options: &ConnectOptions,
     ) -> Result<(Self, SessionPresent), ClientError> {
-        let (requests, mut packets) = W::open(broker, options);
-        let failed = |reason: String| {
-            let reason = reason.into();
-            ClientError::Connect { broker, reason }
+        let failed = |reason: String| ClientError::Connect {
+            broker: broker.address,
+            reason: reason.into(),
         };
+        let (requests, mut packets) = W::open(broker, options).map_err(failed)?;
         let session = match timeout(options.deadline, packets.next()).await {
             Ok(Ok(Packet::Connected(session))) => session,
             Ok(Ok(_)) => return Err(failed("something else came before CONNACK".to_owned())),
@@ -289,7 +290,7 @@ impl<R: Requests> Driver<R> {
 
 /// A client over `W`.
 pub(crate) struct Over<W> {
-    broker: SocketAddr,
+    broker: Broker,
     state: Mutex<(ConnectOptions, Option<Arc<Connection>>)>,
     wire: std::marker::PhantomData<W>,
 }
@@ -297,7 +298,7 @@ pub(crate) struct Over<W> {
 impl<W: Wire> Over<W> {
     /// Connects.
     pub(crate) async fn connect(
-        broker: SocketAddr,
+        broker: Broker,
         options: ConnectOptions,
     ) -> Result<Box<dyn MqttClient>, ClientError> {
         let client = Self {
@@ -328,10 +329,20 @@ impl<W: Wire> MqttClient for Over<W> {
         self.state().0.clone()
     }
 
+    async fn open(
+        &self,
+        broker: Broker,
+        options: ConnectOptions,
+    ) -> Result<Box<dyn MqttClient>, ClientError> {
+        Self::connect(broker, options).await
+    }
+
     async fn connect(&self, options: ConnectOptions) -> Result<SessionPresent, ClientError> {
+        // An error is a connection that had ended.
+        let _ = self.disconnect().await;
         self.abort().await;
         self.state().0 = options.clone();
-        let (connection, session) = Connection::open::<W>(self.broker, &options).await?;
+        let (connection, session) = Connection::open::<W>(&self.broker, &options).await?;
         self.state().1 = Some(Arc::new(connection));
         Ok(session)
     }

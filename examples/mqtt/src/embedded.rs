@@ -19,10 +19,10 @@ use rumqttd::local::{LinkBuilder, LinkTx};
 use rumqttd::protocol::v4::V4;
 use rumqttd::protocol::v5::V5;
 use rumqttd::protocol::{LastWill, QoS};
-use rumqttd::{ConnectionSettings, LinkType, Router, RouterConfig, Server, ServerSettings};
+use rumqttd::{ConnectionSettings, LinkType, Router, RouterConfig, Server, ServerSettings, TlsConfig};
 use tokio::sync::oneshot;
 
-use crate::settings::BrokerSettings;
+use crate::settings::{BrokerSettings, Listen, ServerTls};
 
 /// How long the router may take to end. It takes well under a millisecond when nothing is wrong.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub enum BrokerError {
     RouterStays,
 }
 
-/// Serves MQTT 3.1.1 at `v4` and MQTT 5 at `v5`, until `stop` is ready: rumqttd has a listener for each.
+/// Serves MQTT 3.1.1 and MQTT 5, until `stop` is ready: rumqttd has a listener for each.
 /// Clients of both share topics, retained messages and sessions.
 ///
 /// When this future has returned or was dropped, the router's thread is gone and nothing listens. The tasks
@@ -64,8 +64,7 @@ pub enum BrokerError {
 /// # Errors
 /// See [`BrokerError`].
 pub async fn serve(
-    v4: SocketAddr,
-    v5: SocketAddr,
+    listen: &Listen,
     settings: &BrokerSettings,
     stop: impl Future<Output = ()>,
 ) -> Result<(), BrokerError> {
@@ -81,8 +80,10 @@ pub async fn serve(
         ended,
         thread: None,
     };
-    let mut v4_server = Server::new(server_settings("v4", v4, settings), router_tx.clone(), V4);
-    let mut v5_server = Server::new(server_settings("v5", v5, settings), router_tx, V5);
+    let (v4, v5) = (listen.v4, listen.v5);
+    let server = |name, address| server_settings(name, address, listen.tls.as_ref(), settings);
+    let mut v4_server = Server::new(server("v4", v4), router_tx.clone(), V4);
+    let mut v5_server = Server::new(server("v5", v5), router_tx, V5);
     let (listen, ended) = tokio::select! {
         () = stop => return router.end(),
         () = router.ended() => return Err(BrokerError::RouterDied),
@@ -107,11 +108,21 @@ fn router_config(settings: &BrokerSettings) -> RouterConfig {
     }
 }
 
-fn server_settings(name: &str, listen: SocketAddr, settings: &BrokerSettings) -> ServerSettings {
+fn server_settings(
+    name: &str,
+    listen: SocketAddr,
+    tls: Option<&ServerTls>,
+    settings: &BrokerSettings,
+) -> ServerSettings {
     ServerSettings {
         name: name.to_owned(),
         listen,
-        tls: None,
+        tls: tls.map(|tls| TlsConfig::Rustls {
+            // It asks no client for a certificate.
+            capath: None,
+            certpath: tls.certificate.display().to_string(),
+            keypath: tls.key.display().to_string(),
+        }),
         next_connection_delay_ms: 1,
         connections: ConnectionSettings {
             connection_timeout_ms: 60_000,

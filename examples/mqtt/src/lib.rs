@@ -13,12 +13,18 @@ pub mod client;
 mod connection;
 pub mod embedded;
 mod ledger;
+pub mod monitor;
 pub mod mosquitto;
+pub mod mosquitto_clients;
+pub mod nats_server;
+mod printed;
 pub mod rumqttc_v4;
 pub mod rumqttc_v5;
 pub mod settings;
+mod trust;
 
 pub use client::{
-    ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, Retain, Session, SessionPresent, Will,
+    Broker, ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, Retain, Session, SessionPresent,
+    Will,
 };
-pub use settings::{BrokerSettings, Persistence};
+pub use settings::{BrokerSettings, Listen, Persistence, ServerTls};

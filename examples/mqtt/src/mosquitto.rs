@@ -3,14 +3,18 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::settings::{BrokerSettings, Persistence};
+use crate::settings::{BrokerSettings, Listen, Persistence};
 
-/// The text of `mosquitto.conf`: clients of any name on 127.0.0.1, the log on stderr. `folder` is where
+/// The text of `mosquitto.conf`: clients of any name, the log on stderr. `folder` is where
 /// the database goes, and must exist.
-pub fn render(ports: &[u16], folder: &Path, settings: &BrokerSettings) -> String {
+pub fn render(listen: &Listen, folder: &Path, settings: &BrokerSettings) -> String {
     let mut text = String::new();
-    for port in ports {
-        let _ = writeln!(text, "listener {port} 127.0.0.1");
+    for address in [listen.v4, listen.v5] {
+        let _ = writeln!(text, "listener {} {}", address.port(), address.ip());
+        if let Some(tls) = &listen.tls {
+            let _ = writeln!(text, "certfile {}", tls.certificate.display());
+            let _ = writeln!(text, "keyfile {}", tls.key.display());
+        }
         let _ = writeln!(text, "max_connections {}", settings.max_connections);
     }
     text.push_str("allow_anonymous true\n");

@@ -1,24 +1,23 @@
 //! The client `rumqttc`: MQTT 3.1.1 over the crate `rumqttc`.
 
-use std::net::SocketAddr;
-
 use rumqttc::{
     AsyncClient, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing, QoS, SubscribeReasonCode,
 };
 
-use crate::client::{ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, Session};
+use crate::client::{Broker, ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, Session};
 use crate::connection::{Over, Packet, Packets, REQUESTS_MAX, Requests, Wire};
 use crate::ledger::{Answer, Kind};
+use crate::trust;
 
 /// Connects to a broker that speaks MQTT 3.1.1 at `broker`.
 ///
 /// # Errors
 /// [`ClientError::Connect`].
 pub async fn connect(
-    broker: SocketAddr,
+    broker: impl Into<Broker>,
     options: ConnectOptions,
 ) -> Result<Box<dyn MqttClient>, ClientError> {
-    Over::<V4>::connect(broker, options).await
+    Over::<V4>::connect(broker.into(), options).await
 }
 
 struct V4;
@@ -28,8 +27,10 @@ impl Wire for V4 {
     type Requests = AsyncClient;
     type Packets = EventLoop;
 
-    fn open(broker: SocketAddr, options: &ConnectOptions) -> (AsyncClient, EventLoop) {
-        let mut given = MqttOptions::new(&options.client_id, broker.ip().to_string(), broker.port());
+    fn open(broker: &Broker, options: &ConnectOptions) -> Result<(AsyncClient, EventLoop), String> {
+        let (host, port) = (broker.address.ip().to_string(), broker.address.port());
+        let mut given = MqttOptions::new(&options.client_id, host, port);
+        given.set_transport(trust::transport(broker)?);
         given.set_keep_alive(options.keep_alive);
         given.set_clean_session(options.session == Session::Clean);
         given.set_inflight(options.max_in_flight);
@@ -46,7 +47,7 @@ impl Wire for V4 {
         }
         let (client, mut events) = AsyncClient::new(given, REQUESTS_MAX);
         events.set_network_options(network_options(options));
-        (client, events)
+        Ok((client, events))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The client `rumqttc-v5`: MQTT 5 over the crate `rumqttc`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -9,20 +8,21 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
-use crate::client::{ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, Session};
+use crate::client::{Broker, ClientError, ConnectOptions, Message, MqttClient, Protocol, Qos, Session};
 use crate::connection::{Over, Packet, Packets, REQUESTS_MAX, Requests, Wire};
 use crate::ledger::{Answer, Kind};
 use crate::rumqttc_v4::{network_options, outgoing};
+use crate::trust;
 
 /// Connects to a broker that speaks MQTT 5 at `broker`.
 ///
 /// # Errors
 /// [`ClientError::Connect`].
 pub async fn connect(
-    broker: SocketAddr,
+    broker: impl Into<Broker>,
     options: ConnectOptions,
 ) -> Result<Box<dyn MqttClient>, ClientError> {
-    Over::<V5>::connect(broker, options).await
+    Over::<V5>::connect(broker.into(), options).await
 }
 
 /// Session Expiry Interval: never (MQTT 5, 3.1.2.11.2).
@@ -35,8 +35,10 @@ impl Wire for V5 {
     type Requests = AsyncClient;
     type Packets = EventLoop;
 
-    fn open(broker: SocketAddr, options: &ConnectOptions) -> (AsyncClient, EventLoop) {
-        let mut given = MqttOptions::new(&options.client_id, broker.ip().to_string(), broker.port());
+    fn open(broker: &Broker, options: &ConnectOptions) -> Result<(AsyncClient, EventLoop), String> {
+        let (host, port) = (broker.address.ip().to_string(), broker.address.port());
+        let mut given = MqttOptions::new(&options.client_id, host, port);
+        given.set_transport(trust::transport(broker)?);
         given.set_keep_alive(options.keep_alive);
         given.set_clean_start(options.session == Session::Clean);
         if options.session == Session::Persistent {
@@ -57,7 +59,7 @@ impl Wire for V5 {
                 None,
             ));
         }
-        AsyncClient::new(given, REQUESTS_MAX)
+        Ok(AsyncClient::new(given, REQUESTS_MAX))
     }
 }
 

@@ -1,4 +1,7 @@
-//! What a scenario may ask of a broker, whichever it is.
+//! What a scenario may ask of a broker, whichever it is, and where it listens.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Limits that brokers of every kind know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,4 +42,24 @@ impl Default for BrokerSettings {
             persistence: Persistence::OnExit,
         }
     }
+}
+
+/// Where a broker listens, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// For MQTT 3.1.1.
+    pub v4: SocketAddr,
+    /// For MQTT 5; for 3.1.1 too, where one listener speaks both.
+    pub v5: SocketAddr,
+    /// What it proves itself by; `None`: it listens without TLS.
+    pub tls: Option<ServerTls>,
+}
+
+/// The files by which a broker proves who it is, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Its certificate.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mqtt_suite::embedded::{BrokerError, serve};
-use mqtt_suite::{BrokerSettings, ConnectOptions, MqttClient, Qos, rumqttc_v4, rumqttc_v5};
+use mqtt_suite::{BrokerSettings, ConnectOptions, Listen, MqttClient, Qos, rumqttc_v4, rumqttc_v5};
 use tokio::sync::oneshot;
 
 static PANIC_EXPECTED: AtomicBool = AtomicBool::new(false);
@@ -41,12 +41,13 @@ impl Broker {
                 .build()
                 .unwrap();
             let settings = BrokerSettings::default();
+            let listen = Listen { v4, v5, tls: None };
             let stop = async {
                 let _ = stopping.await;
             };
             runtime.block_on(async {
                 tokio::select! {
-                    ended = serve(v4, v5, &settings, stop) => ended,
+                    ended = serve(&listen, &settings, stop) => ended,
                     _ = killed => Ok(()),
                 }
             })
