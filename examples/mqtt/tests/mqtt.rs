@@ -18,6 +18,8 @@ use mqtt_suite::{
 };
 use robust_test::prelude::*;
 
+#[path = "mqtt/cluster.rs"]
+mod cluster;
 #[path = "mqtt/secured.rs"]
 mod secured;
 

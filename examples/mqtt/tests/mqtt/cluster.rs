@@ -1,0 +1,306 @@
+//! Three members of a cluster: clients of each are clients of all, and one of the three may be away.
+//!
+//! Where members die under load the client is `rumqttc`: `mosquitto_pub` does not say that its broker is gone, but waits
+//! until it is there again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// A client of the same kind, of this member.
+async fn at(client: &Client<Mqtt>, node: &Server<Mqtt>) -> Result<Client<Mqtt>> {
+    let connected = eventually(format!("{} takes a client", node.name()), SETTLED, || async {
+        Client::connect_to(client, node).await.map(Done)
+    });
+    Ok(connected.await?)
+}
+
+/// The nodes but this one.
+fn others(broker: &Cluster<Mqtt>, but: &Server<Mqtt>) -> Vec<Server<Mqtt>> {
+    let mut nodes = broker.nodes();
+    nodes.retain(|node| node.number() != but.number());
+    nodes
+}
+
+/// Waits until a message is acknowledged; those before may have been published too, and say the same.
+async fn publish_at_last(client: &dyn MqttClient, payload: &str) -> Result {
+    let payload = payload.as_bytes();
+    eventually("a message is acknowledged", SETTLED, || async {
+        let sent = client.publish("news", payload, Qos::AtLeastOnce).await;
+        if let Err(ClientError::Lost { .. } | ClientError::NotConnected) = sent {
+            client.connect(client.options()).await?;
+        }
+        sent.map(Done)
+    })
+    .await?;
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn agrees_on_a_leader_and_on_another_when_it_dies(broker: Cluster<Mqtt>) -> Result {
+    let leader = broker.until_settled(SETTLED).await?;
+    leader.kill().await?;
+    let next = broker.until_settled(SETTLED).await?;
+    assert_ne!(next.name(), leader.name());
+    leader.start().await?;
+    broker.until_settled(SETTLED).await?;
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn a_message_reaches_the_clients_of_every_member(
+    broker: Cluster<Mqtt>,
+    client: Client<Mqtt>,
+    #[values(0, 1)] qos: u8,
+) -> Result {
+    let qos = Qos::try_from(qos)?;
+    broker.until_settled(SETTLED).await?;
+    let mut subscribers = Vec::new();
+    for node in broker.nodes() {
+        let subscriber = at(&client, &node).await?;
+        subscriber.subscribe("news", qos).await?;
+        subscribers.push(subscriber);
+    }
+    for node in broker.nodes() {
+        let publisher = at(&client, &node).await?;
+        publisher.publish("news", node.name().as_bytes(), qos).await?;
+        for subscriber in &subscribers {
+            expect(&**subscriber, node.name())
+                .await
+                .context(Client::link(subscriber).server_name().to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn a_retained_message_greets_at_every_member(broker: Cluster<Mqtt>, client: Client<Mqtt>) -> Result {
+    broker.until_settled(SETTLED).await?;
+    client.retain("weather", b"rain", Qos::AtLeastOnce).await?;
+    for node in broker.nodes() {
+        // The other members hear of it a moment after it is acknowledged, so not every greeting has it.
+        eventually(format!("{} has it", node.name()), SOON, || async {
+            let late = Client::connect_to(&client, &node).await?;
+            late.subscribe("weather", Qos::AtLeastOnce).await?;
+            let greeting = late.next(millis(500)).await?;
+            assert_eq!((&*greeting.text(), greeting.retain), ("rain", Retain::Yes));
+            Ok::<_, Error>(Done(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[robust_test(timeout = "60s")]
+async fn a_session_is_resumed_at_another_member(
+    broker: Cluster<Mqtt>,
+    publisher: Client<Mqtt>,
+    // mosquitto_sub cannot resume a session but by subscribing again.
+    #[except("mosquitto-clients")] subscriber: Client<Mqtt>,
+) -> Result {
+    const MESSAGES: usize = 50;
+    broker.until_settled(SETTLED).await?;
+    let nodes = broker.nodes();
+    let session = subscriber.options().persistent();
+    subscriber.connect(session.clone()).await?;
+    subscriber.subscribe("news", Qos::AtLeastOnce).await?;
+    subscriber.disconnect().await?;
+    let publisher = at(&publisher, &nodes[1]).await?;
+    for number in 0..MESSAGES {
+        publisher
+            .publish("news", number.to_string().as_bytes(), Qos::AtLeastOnce)
+            .await?;
+    }
+    let elsewhere = at(&subscriber, &nodes[2]).await?;
+    assert_session(elsewhere.connect(session).await?, SessionPresent::Yes);
+    for number in 0..MESSAGES {
+        expect(&*elsewhere, number.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// A publisher in the background, which sends each message once and goes to the next member when one fails.
+struct Load {
+    stop: Arc<AtomicBool>,
+    /// How many were acknowledged.
+    count: Arc<AtomicUsize>,
+    /// One task, which does not outlive this.
+    task: JoinSet<Vec<usize>>,
+}
+
+impl Load {
+    const PAUSE: Duration = millis(10);
+
+    fn on(clients: Vec<Client<Mqtt>>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut acknowledged = Vec::new();
+            let (mut number, mut member) = (0, 0);
+            while !stopped.load(Ordering::Relaxed) {
+                let client = &clients[member];
+                let payload = number.to_string();
+                let sent = client.publish("news", payload.as_bytes(), Qos::AtLeastOnce).await;
+                match sent {
+                    Ok(()) => {
+                        acknowledged.push(number);
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(_) => {
+                        // Where it fails as well, the next turn comes here again.
+                        let _ = client.connect(client.options()).await;
+                        member = (member + 1) % clients.len();
+                    }
+                }
+                number += 1;
+                // Not a wait for something: the load is bounded, for the machine's sake.
+                tokio::time::sleep(Self::PAUSE).await;
+            }
+            acknowledged
+        });
+        Self { stop, count, task }
+    }
+
+    /// Waits until so many more are acknowledged.
+    async fn goes_on(&self, more: usize) -> Result {
+        let before = self.count.load(Ordering::Relaxed);
+        let acknowledged = || async {
+            let now = self.count.load(Ordering::Relaxed);
+            Ok::<_, Error>(now >= before + more)
+        };
+        eventually(format!("{more} more are acknowledged"), SETTLED, acknowledged).await?;
+        Ok(())
+    }
+
+    /// What was acknowledged.
+    async fn end(mut self) -> Result<Vec<usize>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.task.join_next().await.context("the publisher runs")?;
+        Ok(ended?)
+    }
+}
+
+/// A client of each member, with little patience.
+async fn at_each(client: &Client<Mqtt>, broker: &Cluster<Mqtt>) -> Result<Vec<Client<Mqtt>>> {
+    let mut clients = Vec::new();
+    for node in broker.nodes() {
+        let client = at(client, &node).await?;
+        let mut options = client.options();
+        options.deadline = secs(2);
+        client.connect(options).await?;
+        clients.push(client);
+    }
+    Ok(clients)
+}
+
+/// That a session has everything that was acknowledged, whatever else and however often.
+async fn assert_kept(session: &dyn MqttClient, acknowledged: &[usize]) -> Result {
+    assert!(!acknowledged.is_empty(), "nothing was acknowledged");
+    let mut missing: BTreeSet<usize> = acknowledged.iter().copied().collect();
+    while !missing.is_empty() {
+        let message = session.next(SETTLED).await.context(format!(
+            "{} of {} are missing: {missing:?}",
+            missing.len(),
+            acknowledged.len()
+        ))?;
+        missing.remove(&message.text().parse()?);
+    }
+    Ok(())
+}
+
+/// A session that is subscribed to the load, and away.
+async fn absent(client: &Client<Mqtt>) -> Result<ConnectOptions> {
+    let session = client.options().persistent();
+    client.connect(session.clone()).await?;
+    client.subscribe("news", Qos::AtLeastOnce).await?;
+    client.disconnect().await?;
+    Ok(session)
+}
+
+#[robust_test(timeout = "180s")]
+async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
+    broker: Cluster<Mqtt>,
+    #[only("rumqttc")] client: Client<Mqtt>,
+) -> Result {
+    broker.until_settled(SETTLED).await?;
+    let session = absent(&client).await?;
+    let load = Load::on(at_each(&client, &broker).await?);
+    load.goes_on(20).await?;
+    broker.rolling_restart(SETTLED).await?;
+    broker.until_settled(SETTLED).await?;
+    let acknowledged = load.end().await?;
+    eventually("the session is resumed", SETTLED, || async {
+        client.connect(session.clone()).await.map(Done)
+    })
+    .await?;
+    assert_kept(&*client, &acknowledged).await
+}
+
+enum Role {
+    Leader,
+    Follower,
+}
+
+#[robust_test(timeout = "120s")]
+async fn one_of_three_may_be_killed(
+    broker: Cluster<Mqtt>,
+    #[only("rumqttc")] client: Client<Mqtt>,
+    #[values(leader = Role::Leader, follower = Role::Follower)] role: Role,
+) -> Result {
+    let leader = broker.until_settled(SETTLED).await?;
+    let killed = match role {
+        Role::Leader => leader,
+        Role::Follower => others(&broker, &leader).remove(0),
+    };
+    let staying = others(&broker, &killed);
+    let subscriber = at(&client, &staying[0]).await?;
+    let session = absent(&subscriber).await?;
+    let load = Load::on(at_each(&client, &broker).await?);
+    load.goes_on(20).await?;
+    killed.kill().await?;
+    load.goes_on(20).await?;
+    let acknowledged = load.end().await?;
+    eventually("the session is resumed", SETTLED, || async {
+        subscriber.connect(session.clone()).await.map(Done)
+    })
+    .await?;
+    assert_kept(&*subscriber, &acknowledged).await?;
+    killed.start().await?;
+    broker.until_settled(SETTLED).await?;
+    Ok(())
+}
+
+#[robust_test(timeout = "120s")]
+async fn the_last_of_three_acknowledges_nothing(
+    broker: Cluster<Mqtt>,
+    #[only("rumqttc")] client: Client<Mqtt>,
+) -> Result {
+    let leader = broker.until_settled(SETTLED).await?;
+    let session = absent(&client).await?;
+    let survivor = at(&client, &leader).await?;
+    survivor.publish("news", b"1", Qos::AtLeastOnce).await?;
+    let mut hasty = survivor.options();
+    hasty.deadline = secs(3);
+    survivor.connect(hasty).await?;
+    let gone = others(&broker, &leader);
+    for node in &gone {
+        node.kill().await?;
+    }
+    let alone = survivor.publish("news", b"2", Qos::AtLeastOnce).await;
+    assert!(alone.is_err(), "one of three acknowledges what it alone has");
+    gone[0].start().await?;
+    gone[1].start().await?;
+    broker.until_settled(SETTLED).await?;
+    publish_at_last(&*survivor, "3").await?;
+    eventually("the session is resumed", SETTLED, || async {
+        client.connect(session.clone()).await.map(Done)
+    })
+    .await?;
+    assert_kept(&*client, &[1, 3]).await
+}
