@@ -65,6 +65,8 @@ pub(super) fn mix(values: Vec<AxisValue>) -> Vec<AxisValue> {
         label: labels.join("+").into(),
         // A few bytes a scenario that mixes kinds.
         provides: provides.collect::<Vec<_>>().leak(),
+        // Servers require nothing: they connect to nobody.
+        requires: &[],
         unavailable: values.iter().find_map(|value| value.unavailable.clone()),
         variants: std::iter::once(kinds).chain(variants).collect(),
         nodes: first.nodes,

@@ -71,7 +71,8 @@ async fn fails_with_a_cluster(db: Cluster<Gossip>) {
     panic!("not what was expected");
 }
 
-#[robust_test(timeout = "500ms")]
+/// Long enough for its server to start on a busy machine.
+#[robust_test(timeout = "3s")]
 async fn is_late(#[only("gossip")] _node: Server<Gossip>) {
     std::future::pending::<()>().await;
 }

@@ -45,6 +45,16 @@ async fn a_server_needs_no_server(_: &mut Node<Echo>) -> Result<Instance> {
     todo!()
 }
 
+#[robust_server(Echo, shared = "reset")]
+async fn shares_by_no_function(_: &mut Node<Echo>) -> Result<Instance> {
+    todo!()
+}
+
+#[robust_client(Echo, shared(reset))]
+async fn a_client_is_not_shared(_: ClientLink) -> Result<Box<str>> {
+    todo!()
+}
+
 #[robust_client(Echo, name = "a[b", program, provides(), requires(""))]
 async fn more_texts(_: ClientLink) -> Result<Box<str>> {
     todo!()

@@ -64,6 +64,7 @@ async fn start_mini_redis(node: &mut Node<Kv>) -> Result<Instance> {
     program = "redis-server",
     cluster = "serial",
     provides(
+        "ping-and-info",
         "persistence",
         "pipeline",
         "blocking",
@@ -168,13 +169,8 @@ async fn connect_redis(link: ClientLink) -> Result<Box<dyn KvClient>> {
 }
 
 /// It greets every server with PING and INFO, and does not connect without their answers.
-#[robust_client(Kv, name = "fred")]
+#[robust_client(Kv, name = "fred", requires("ping-and-info"))]
 async fn connect_fred(link: ClientLink) -> Result<Box<dyn KvClient>> {
-    if link.server_kind() == "mini-redis" {
-        return Err(skip(
-            "fred connects to nobody who does not answer PING and INFO, and mini-redis knows neither",
-        ));
-    }
     Ok(fred_rs::connect(options(&link)?).await?)
 }
 
