@@ -130,6 +130,13 @@ impl<S: Service> Cluster<S> {
         nodes
     }
 
+    /// The nodes that run and are not frozen, by number: those that can say something.
+    pub fn awake(&self) -> Vec<Server<S>> {
+        let mut nodes = self.running();
+        nodes.retain(|node| !node.is_paused());
+        nodes
+    }
+
     /// The node with this number, from 1 on.
     ///
     /// # Panics
@@ -221,22 +228,32 @@ impl<S: Service> Cluster<S> {
     /// With the nodes that do not start.
     pub async fn start(&self) -> Result<(), ClusterError<RestartError>> {
         let nodes = self.nodes();
-        let results = match self.0.order {
-            StartOrder::Parallel => join_all(nodes.iter().map(Server::start)).await,
+        let results = self.start_each(&nodes, Server::start).await;
+        self.all_ok("start", &nodes, results)
+    }
+
+    /// Starts the nodes as their kind wants it: all of them at once, or one after another up to the first that does not.
+    async fn start_each<'a, E, Started>(
+        &self,
+        nodes: &'a [Server<S>],
+        start: impl Fn(&'a Server<S>) -> Started,
+    ) -> Vec<Result<(), E>>
+    where
+        Started: Future<Output = Result<(), E>>,
+    {
+        match self.0.order {
+            StartOrder::Parallel => join_all(nodes.iter().map(start)).await,
             StartOrder::Serial => {
                 let mut results = Vec::new();
-                for node in &nodes {
-                    let started = node.start().await;
-                    let failed = started.is_err();
-                    results.push(started);
-                    if failed {
+                for node in nodes {
+                    results.push(start(node).await);
+                    if results.last().is_some_and(Result::is_err) {
                         break;
                     }
                 }
                 results
             }
-        };
-        self.all_ok("start", &nodes, results)
+        }
     }
 
     /// Stops every node: first what its kind does before a stop ([`crate::launch::Launch::quiesce`]), for all of

@@ -185,6 +185,11 @@ impl<S: Service> Server<S> {
         instance.is_some_and(|instance| instance.exit_now().is_none())
     }
 
+    /// Whether it runs and its processes are frozen.
+    pub fn is_paused(&self) -> bool {
+        self.is_running() && self.0.supervisor.is_paused()
+    }
+
     /// What it has printed so far in this case, over all its starts; bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
@@ -212,9 +217,7 @@ impl<S: Service> Server<S> {
     /// # Errors
     /// When it had died before, or does not end.
     pub async fn kill(&self) -> Result<(), KillError> {
-        let killed = self.0.supervisor.kill().await;
-        self.0.internals.clear();
-        killed
+        self.0.supervisor.kill().await
     }
 
     /// Stops it: what its kind does before, its stop signal, then SIGKILL when that is ignored for 5 s (or what its
@@ -224,13 +227,7 @@ impl<S: Service> Server<S> {
     /// When it had died before, ignored the signal, or crashed on the way out. It is down then.
     pub async fn stop(&self) -> Result<(), StopError> {
         let _turn = self.0.supervisor.turn().await;
-        self.stop_in_turn().await
-    }
-
-    async fn stop_in_turn(&self) -> Result<(), StopError> {
-        let stopped = self.0.supervisor.stop_in_turn().await;
-        self.0.internals.clear();
-        stopped
+        self.0.supervisor.stop_in_turn().await
     }
 
     /// What its kind does before a stop, without the stop.
@@ -242,9 +239,7 @@ impl<S: Service> Server<S> {
     /// Stops it after [`Server::quiesce`].
     pub(crate) async fn stop_quiesced(&self) -> Result<(), StopError> {
         let _turn = self.0.supervisor.turn().await;
-        let stopped = self.0.supervisor.stop_quiesced().await;
-        self.0.internals.clear();
-        stopped
+        self.0.supervisor.stop_quiesced().await
     }
 
     /// Starts it, if it is down. Returns when it is ready.

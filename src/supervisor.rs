@@ -14,11 +14,14 @@ use crate::instance::{Death, External, Instance, KillError, PauseError, StopErro
 use crate::log_limit::LogLimit;
 use crate::place::{Place, local};
 use crate::shared::Sharing;
+use crate::view::Internals;
 
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     place: Arc<Place>,
     case: WeakCase,
+    /// What its start function exposed, while it runs.
+    internals: Internals,
     /// Held by what changes the node's life, from begin to end.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -82,10 +85,16 @@ pub enum StandInError {
 }
 
 impl Supervisor {
-    pub(crate) fn new(place: Arc<Place>, case: &Case, sharing: Option<Sharing>) -> Self {
+    pub(crate) fn new(
+        place: Arc<Place>,
+        case: &Case,
+        internals: Internals,
+        sharing: Option<Sharing>,
+    ) -> Self {
         Self {
             place,
             case: case.downgrade(),
+            internals,
             turn: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 sharing,
@@ -180,6 +189,8 @@ impl Supervisor {
             let mut state = self.state();
             (state.may_end, state.log_is_too_long) = (true, true);
         }
+        // Now, and not when a busy machine comes to its end: every moment may be another hundred megabytes.
+        let _inside_or_gone = instance.pause().await;
         let node = self.place.name();
         let limit = instance.log_bytes_max();
         let text = format!(
@@ -273,7 +284,7 @@ impl Supervisor {
         };
         // The death matters more than a group that outlives it; the harness finds that one.
         let _ = instance.end().await;
-        self.state().instance = None;
+        self.is_down();
         if may_end {
             return Ok(None);
         }
@@ -290,6 +301,7 @@ impl Supervisor {
         let mut state = self.state();
         state.instance = None;
         state.paused = false;
+        self.internals.clear();
     }
 
     /// Whether the node is this case's to start and to end.

@@ -70,7 +70,7 @@ fn clusters_do_as_they_are_told_and_what_goes_wrong_is_named() {
         let is_bad = BAD.iter().any(|(bad, ..)| bad == case);
         assert!(is_bad || verdict.status == "passed", "{case}: {verdict:?}");
     }
-    assert_eq!(verdicts.len(), 25, "{:?}", verdicts.keys());
+    assert_eq!(verdicts.len(), 27, "{:?}", verdicts.keys());
 }
 
 #[test]

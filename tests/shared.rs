@@ -156,7 +156,7 @@ fn a_server_serves_the_next_case_unless_one_left_it_otherwise() {
     for why in [
         "its reset failed: it says \"no\"",
         "its reset took longer than 10 s",
-        "it exited with status 9 while no case used it",
+        "its reset failed: it says \"\"",
     ] {
         assert!(finished.stdout.contains(why), "{why:?}: {}", finished.stdout);
     }

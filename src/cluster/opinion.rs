@@ -106,7 +106,7 @@ fn majority_leader<'a>(opinions: &'a [Opinion], running: &BTreeSet<String>) -> O
 }
 
 impl<S: ClusterView> Cluster<S> {
-    /// Waits until every node that runs sees every other one.
+    /// Waits until every node that runs sees every other one. Frozen ones neither see nor are seen.
     ///
     /// # Errors
     /// When they do not within `limit`, with what each node says.
@@ -119,6 +119,7 @@ impl<S: ClusterView> Cluster<S> {
     }
 
     /// Waits until every node that runs sees every other one, and all name the same leader, which runs; returns it.
+    /// Frozen nodes are none of them.
     ///
     /// # Errors
     /// When they do not within `limit`, with what each node says.
@@ -133,9 +134,10 @@ impl<S: ClusterView> Cluster<S> {
         self.until_named(&leader, what, limit)
     }
 
-    /// The node that more than half of those that run take for the leader; `None` while there is none.
+    /// The node that more than half of those that run and are not frozen take for the leader; `None` while there is
+    /// none.
     pub async fn leader(&self) -> Option<Server<S>> {
-        let nodes = self.running();
+        let nodes = self.awake();
         let opinions = opinions(&nodes, ANSWER_WITHIN).await;
         let leader = majority_leader(&opinions, &names(&nodes))?;
         nodes.iter().find(|node| node.name() == leader).cloned()
@@ -150,7 +152,7 @@ impl<S: ClusterView> Cluster<S> {
         let deadline = Deadline::after(limit);
         let mut backoff = Backoff::up_to(LOOK_PAUSE_MAX);
         loop {
-            let nodes = self.running();
+            let nodes = self.awake();
             let opinions = opinions(&nodes, ANSWER_WITHIN.min(deadline.left())).await;
             // Of no node nothing can be said.
             if !nodes.is_empty()

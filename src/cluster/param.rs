@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use futures_util::future::join_all;
 use robust_test_harness::error::{Error, error};
 use robust_test_harness::param::{
     Build, Environment, Param, Shape, TakesKinds, TakesMixed, TakesNodes, TakesSettings,
@@ -90,18 +89,9 @@ impl<S: Service> Param for Cluster<S> {
             cluster.prepare_node()?;
         }
         let nodes = cluster.nodes();
-        match cluster.0.order {
-            StartOrder::Parallel => {
-                // All of them, so that none is left half-way; the first error is the one to tell.
-                let started = join_all(nodes.iter().map(Server::set_up)).await;
-                started.into_iter().collect::<Result<(), Error>>()?;
-            }
-            StartOrder::Serial => {
-                for node in &nodes {
-                    node.set_up().await?;
-                }
-            }
-        }
+        // The first error is the one to tell.
+        let started = cluster.start_each(&nodes, Server::set_up).await;
+        started.into_iter().collect::<Result<(), Error>>()?;
         members.are_formed();
         build.give(Target(members));
         Ok(cluster)

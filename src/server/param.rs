@@ -104,7 +104,9 @@ impl<S: Service> Server<S> {
             ))
         })?;
         members.add(Arc::clone(&place));
-        let supervisor = Arc::new(Supervisor::new(place.clone(), case, sharing));
+        let internals = Internals::default();
+        let supervisor = Supervisor::new(place.clone(), case, internals.clone(), sharing);
+        let supervisor = Arc::new(supervisor);
         case.defer(format!("server `{}`", place.name()), {
             let supervisor = supervisor.clone();
             move || async move { supervisor.tear_down().await }
@@ -113,7 +115,6 @@ impl<S: Service> Server<S> {
             let supervisor = Arc::downgrade(&supervisor);
             move || Some(reach(&*supervisor.upgrade()?))
         });
-        let internals = Internals::default();
         let node = Node::new(place, Arc::new(settings), members.clone(), internals.clone());
         Ok(Self(Arc::new(Inner {
             kind,

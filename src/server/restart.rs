@@ -115,7 +115,7 @@ impl<S: Service> Restart<S> {
     pub async fn run(self) -> Result<(), RestartError> {
         let server = &self.server;
         let _turn = server.0.supervisor.turn().await;
-        server.stop_in_turn().await?;
+        server.0.supervisor.stop_in_turn().await?;
         if self.wipe {
             server.place().wipe_data().map_err(|source| RestartError::Wipe {
                 node: server.name().to_owned(),

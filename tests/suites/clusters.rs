@@ -179,6 +179,19 @@ async fn the_others_go_on_without_a_killed_node(#[nodes(5)] db: Cluster<Gossip>)
 }
 
 #[robust_test]
+async fn the_others_go_on_while_one_is_frozen(#[nodes(3)] db: Cluster<Gossip>) -> Result {
+    assert_eq!(db.until_settled(secs(10)).await?.number(), 1);
+    db.node(1).pause().await?;
+    assert!(db.node(1).is_paused() && db.node(1).is_running() && !db.node(2).is_paused());
+    assert_eq!((db.running().len(), db.awake().len()), (3, 2));
+    assert_eq!(db.until_settled(secs(10)).await?.number(), 2);
+    assert_eq!(db.leader().await.map(|node| node.number()), Some(2));
+    db.node(1).resume().await?;
+    assert_eq!(db.until_settled(secs(10)).await?.number(), 1);
+    Ok(())
+}
+
+#[robust_test]
 async fn a_rolling_restart_keeps_the_data_and_a_wipe_does_not(#[nodes(2)] db: Cluster<Gossip>) -> Result {
     let addresses: Vec<_> = db.nodes().iter().map(|node| node.endpoint("gossip")).collect();
     db.rolling_restart(secs(10)).await?;
@@ -248,7 +261,8 @@ async fn settings_are_of_one_node(
 
 #[robust_test]
 async fn never_settles(#[only("gossip")] db: Cluster<Gossip>) -> Result {
-    db.node(3).pause().await?;
+    // Not `pause`, which would be no surprise.
+    db.node(3).signal(Signal::Stop).await?;
     db.until_settled(millis(1500)).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! `tally-server PORT`. It answers lines: `add` (counts, and tells the count), `forget` (counts from 0 again), `stubborn` (it
 //! forgets no more), `hang` (it answers nobody who wants it to forget), `say TEXT` (a line of its log), `child` (it starts a
-//! program that goes on), `die-later` (it ends when this connection does).
+//! program that goes on), `die-later` (it ends when it is to forget).
 #![allow(missing_docs)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -14,6 +14,7 @@ use std::thread;
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static IS_STUBBORN: AtomicBool = AtomicBool::new(false);
 static HANGS: AtomicBool = AtomicBool::new(false);
+static DIES: AtomicBool = AtomicBool::new(false);
 
 fn main() {
     let port: u16 = std::env::args()
@@ -28,11 +29,14 @@ fn main() {
 
 fn serve(stream: TcpStream) {
     let Ok(mut back) = stream.try_clone() else { return };
-    let mut dies = false;
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let answer = match word {
             "add" => (COUNT.fetch_add(1, SeqCst) + 1).to_string(),
+            "forget" if DIES.load(SeqCst) => {
+                eprintln!("it was told to end");
+                exit(9)
+            }
             "forget" if HANGS.load(SeqCst) => loop {
                 thread::park();
             },
@@ -59,7 +63,7 @@ fn serve(stream: TcpStream) {
                 "ok".to_owned()
             }
             "die-later" => {
-                dies = true;
+                DIES.store(true, SeqCst);
                 "ok".to_owned()
             }
             _ => "what?".to_owned(),
@@ -67,9 +71,5 @@ fn serve(stream: TcpStream) {
         if back.write_all(format!("{answer}\n").as_bytes()).is_err() {
             return;
         }
-    }
-    if dies {
-        eprintln!("it was told to end");
-        exit(9);
     }
 }

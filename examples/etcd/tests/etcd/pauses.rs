@@ -34,7 +34,8 @@ async fn a_frozen_leader_is_replaced_and_serves_nothing_old(
     let term = frozen.admin().await?.status().await?.term;
 
     frozen.pause().await?;
-    let next = leader_among(&others(&db, &frozen)).await?;
+    let next = db.until_settled(SETTLED).await?;
+    assert_ne!(next.name(), frozen.name());
     put_at_last(&at(&client, &next).await?, "key", "new").await?;
 
     // These wait in its sockets when it wakes, and it still takes itself for the leader.
