@@ -635,6 +635,13 @@ mod sessions {
 
     #[robust_test(
         exclude(broker = "nats-server", qos = "2", because = "nats-server 2.9 has no QoS 2"),
+        exclude(
+            broker = "nats-server",
+            subscriber = "mosquitto-clients",
+            left = "politely",
+            because = "mosquitto_sub does not wait until its DISCONNECT is read, and what nats-server sends it until then comes \
+                       30 s late: send_first_what_was_under_way"
+        ),
         timeout = "30s"
     )]
     async fn keep_what_was_published_meanwhile(

