@@ -3,6 +3,9 @@
 /// Registers a function of the tests as a kind of server.
 macro_rules! server_kind {
     ($service:ident, $name:literal, $program:expr, $start:ident) => {
+        server_kind!($service, $name, $program, $start, None);
+    };
+    ($service:ident, $name:literal, $program:expr, $start:ident, $shared:expr) => {
         static SERVER: crate::service::ServerKind = crate::service::ServerKind {
             name: $name,
             service: std::any::TypeId::of::<$service>,
@@ -12,7 +15,7 @@ macro_rules! server_kind {
             provides: &[],
             program: $program,
             variants: &[],
-            shared: None,
+            shared: $shared,
             cluster: None,
             serve: crate::serve::Serve::of::<$service>(),
             start: &crate::service::StartFn::<$service>($start),
@@ -46,24 +49,27 @@ mod moody;
 mod process;
 mod run_n;
 mod scope;
+mod shared;
 mod tls;
 mod tls_files;
 mod tls_programs;
 
 use std::any::Any;
+use std::path::Path;
 use std::sync::Arc;
 
 use robust_test_harness::case::Facts;
 use robust_test_harness::expansion::{Build, Params, Site};
 use robust_test_harness::param::Environment;
 use robust_test_harness::seed::Seed;
+use robust_test_harness::stash::Stash;
 
 use crate::prelude::*;
 
 /// A case, and what the executor does around one.
 struct Fixture {
     case: Case,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Fixture {
@@ -72,24 +78,30 @@ impl Fixture {
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
         let folder = tempfile::tempdir().unwrap();
+        let fixture = Self::within(folder.path(), "case", None);
+        Self {
+            _folder: Some(folder),
+            ..fixture
+        }
+    }
+
+    /// The case called `name` of a run whose folder this is.
+    fn within(run_folder: &Path, name: &str, stash: Option<Arc<Stash>>) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let case = Case::new(Facts {
-            name: "suite::scenario".to_owned(),
+            name: format!("suite::scenario[{name}]"),
             seed: Seed(1),
             attempt: 0,
-            folder: folder.path().join("case"),
+            folder: run_folder.join(name),
             environment: Arc::new(Environment {
                 path: std::env::split_paths(&path).collect(),
                 ..Environment::default()
             }),
             run_id: "test".to_owned(),
             variants: Default::default(),
-            stash: None,
+            stash,
         });
-        Self {
-            case,
-            _folder: folder,
-        }
+        Self { case, _folder: None }
     }
 
     /// Builds parameters of the first kinds; all of them connect to the first one.
