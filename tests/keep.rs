@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use robust_test_tests::gossip::ask_port as ask;
 use robust_test_tests::{Finished, Planted, Running, Signal, verdicts};
 use rustix::process::{Pid, kill_process};
 
@@ -93,19 +94,6 @@ fn ports(told: &str) -> BTreeMap<String, u16> {
         }
     }
     found
-}
-
-fn ask(port: u16, line: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a timeout");
-    stream
-        .write_all(format!("{line}\n").as_bytes())
-        .expect("it reads");
-    let mut answer = String::new();
-    let _closed = BufReader::new(stream).read_line(&mut answer);
-    answer.trim_end().to_owned()
 }
 
 fn is_closed(port: u16) -> bool {

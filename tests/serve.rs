@@ -1,11 +1,9 @@
 //! `--serve`: a server or a cluster that is up for people, and gone when they are done with it, however that is.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
+use robust_test_tests::gossip::ask_port as ask;
 use robust_test_tests::{Planted, Running, Signal};
 
 const CLUSTERS: &str = env!("CARGO_BIN_EXE_clusters");
@@ -31,19 +29,6 @@ fn ports(suite: &Running, out: &Path) -> Vec<u16> {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("gossip   127.0.0.1:"));
     ports.map(|port| port.parse().expect("a port")).collect()
-}
-
-fn ask(port: u16, line: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a timeout");
-    stream
-        .write_all(format!("{line}\n").as_bytes())
-        .expect("it reads");
-    let mut answer = String::new();
-    let _closed = BufReader::new(stream).read_line(&mut answer);
-    answer.trim_end().to_owned()
 }
 
 #[test]

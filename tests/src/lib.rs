@@ -1,6 +1,8 @@
 //! What the tests share: a planted suite run as a child process, and everything it left to look at.
 //!
-//! Knows the harness only from outside: arguments, exit code, console, files.
+//! Knows the harness only from outside: arguments, exit code, console, files. What several suites start is in [`gossip`].
+
+pub mod gossip;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use robust_test::prelude::*;
+use robust_test_tests::gossip;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -46,15 +47,7 @@ impl Line {
 
 fn command(node: &Node<Gossip>) -> Result<ServerCommand> {
     std::fs::write(node.folder()?.join("zone"), &node.settings().zone)?;
-    node.port("gossip");
-    let others = node.members().into_iter();
-    let command = node
-        .command("planted-gossip-server")
-        .arg(node.number().to_string())
-        .arg(node.data_dir()?)
-        .args(others.map(|member| format!("{}={}", member.number(), member.address("gossip"))));
-    Ok(command
-        .ready_when(tcp("gossip"))
+    Ok(gossip::command(node)?
         .fail_on_log("a torn page", "TORN PAGE")
         .log_bytes_max(16 << 20))
 }

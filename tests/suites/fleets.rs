@@ -2,8 +2,7 @@
 #![allow(missing_docs)]
 
 use robust_test::prelude::*;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use robust_test_tests::gossip::{self, ask};
 
 struct Gossip;
 
@@ -15,14 +14,7 @@ impl Service for Gossip {
 /// Notes which kind it is of.
 async fn start(node: &Node<Gossip>, kind: &str) -> Result<Instance> {
     std::fs::write(node.folder()?.join("kind"), kind)?;
-    node.port("gossip");
-    let others = node.members().into_iter();
-    let command = node
-        .command("planted-gossip-server")
-        .arg(node.number().to_string())
-        .arg(node.data_dir()?)
-        .args(others.map(|member| format!("{}={}", member.number(), member.address("gossip"))));
-    Ok(command.ready_when(tcp("gossip")).spawn().await?)
+    Ok(gossip::command(node)?.spawn().await?)
 }
 
 #[robust_server(Gossip, program = "planted-gossip-server", cluster)]
@@ -33,14 +25,6 @@ async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
 #[robust_server(Gossip, program = "planted-gossip-server", cluster, variants(pages = ["small", "large"]))]
 async fn chatter(node: &mut Node<Gossip>) -> Result<Instance> {
     start(node, "chatter").await
-}
-
-async fn ask(node: &Server<Gossip>, line: &str) -> Result<String> {
-    let mut stream = BufReader::new(TcpStream::connect(node.endpoint("gossip")).await?);
-    stream.write_all(format!("{line}\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_line(&mut answer).await?;
-    Ok(answer.trim_end().to_owned())
 }
 
 #[robust_test(

@@ -5,7 +5,8 @@
 use robust_test::harness::param::{Build, Environment, Param, Shape};
 use robust_test::harness::registry::Site;
 use robust_test::prelude::*;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use robust_test_tests::gossip::{self, ask};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 struct Gossip;
@@ -17,14 +18,7 @@ impl Service for Gossip {
 
 #[robust_server(Gossip, program = "planted-gossip-server", cluster)]
 async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
-    node.port("gossip");
-    let others = node.members().into_iter();
-    let command = node
-        .command("planted-gossip-server")
-        .arg(node.number().to_string())
-        .arg(node.data_dir()?)
-        .args(others.map(|member| format!("{}={}", member.number(), member.address("gossip"))));
-    Ok(command.ready_when(tcp("gossip")).spawn().await?)
+    Ok(gossip::command(node)?.spawn().await?)
 }
 
 /// A node inside this process that sends back what it gets.
@@ -47,14 +41,6 @@ async fn embedded(node: &mut Node<Gossip>) -> Result<Instance> {
         }
     };
     Ok(node.task(serve).ready_when(tcp("gossip")).spawn().await?)
-}
-
-async fn ask(node: &Server<Gossip>, line: &str) -> Result<String> {
-    let mut stream = BufReader::new(TcpStream::connect(node.endpoint("gossip")).await?);
-    stream.write_all(format!("{line}\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_line(&mut answer).await?;
-    Ok(answer.trim_end().to_owned())
 }
 
 #[robust_test]
