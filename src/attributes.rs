@@ -87,6 +87,7 @@
 /// | `#[mixed("a", "b")]` | the kinds that nodes are of, drawn for each node (the variant `db-1.kind`), or as `--variants` says | clusters |
 /// | `#[count(4)]` | the number of elements | `Vec`s of parameters |
 /// | `#[settings(expression)]` | the settings of the service | servers |
+/// | `#[proxied]` | puts a [`Proxy`](crate::network::Proxy) in front of each of its ports, or of each port it connects to | servers, clusters, clients |
 ///
 /// A parameter is a name, not a pattern. `#[cfg(..)]` goes on the function.
 pub use robust_test_macros::robust_test;

@@ -14,12 +14,16 @@ use std::time::Duration;
 
 use robust_test_harness::case::Case;
 use robust_test_harness::error::{Error, error};
-use robust_test_harness::param::{Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesOn};
+use robust_test_harness::param::{
+    Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesOn, TakesProxied,
+};
 use robust_test_harness::registry::Site;
 use robust_test_harness::variant::Variants;
 
 use crate::clock::{human, within};
+use crate::front::Fronts;
 use crate::member::Members;
+use crate::network::Proxy;
 use crate::place::{Place, ProgramError, View, program};
 use crate::server::{Server, Target, token};
 use crate::service::{Cause, ClientKind, ConnectFn, Service, client_kinds, none_registered};
@@ -39,6 +43,8 @@ pub struct ClientLink {
     /// That node's cluster.
     members: Members,
     variants: Arc<Variants>,
+    /// What it reaches servers through, where it is `#[proxied]`.
+    fronts: Option<Arc<Fronts>>,
 }
 
 impl ClientLink {
@@ -49,7 +55,7 @@ impl ClientLink {
     /// When its start function asked for no port of that name, or for one that is not for clients.
     #[track_caller]
     pub fn endpoint(&self, name: &str) -> SocketAddr {
-        self.server.expect_endpoint(name, View::Client)
+        self.reach(&self.server, name)
     }
 
     /// The same of every node of the cluster, by number, for clients that know several; one of a server on its
@@ -61,9 +67,18 @@ impl ClientLink {
     pub fn endpoints(&self, name: &str) -> Vec<SocketAddr> {
         let mut addresses = Vec::new();
         for place in self.members.places() {
-            addresses.push(place.expect_endpoint(name, View::Client));
+            addresses.push(self.reach(&place, name));
         }
         addresses
+    }
+
+    #[track_caller]
+    fn reach(&self, server: &Place, name: &str) -> SocketAddr {
+        let address = server.expect_endpoint(name, View::Client);
+        match &self.fronts {
+            Some(fronts) => fronts.expect(&target(server, name), address).address(),
+            None => address,
+        }
     }
 
     /// The name of the server's kind.
@@ -153,16 +168,21 @@ impl ClientLink {
     }
 
     fn another(&self) -> Self {
-        Self {
-            id: self.case.unique_name(self.base()),
-            ..self.clone()
-        }
+        self.called(self.case.unique_name(self.base()))
     }
 
     /// Another one whose id says what it is for: `publisher-client-3`.
     pub(crate) fn another_for(&self, purpose: &str) -> Self {
+        self.called(self.case.unique_name(&format!("{}-{purpose}", self.base())))
+    }
+
+    fn called(&self, id: String) -> Self {
         Self {
-            id: self.case.unique_name(&format!("{}-{purpose}", self.base())),
+            fronts: self
+                .fronts
+                .as_ref()
+                .map(|_| Arc::new(Fronts::new(&self.case, id.clone(), None))),
+            id,
             ..self.clone()
         }
     }
@@ -171,6 +191,11 @@ impl ClientLink {
     fn base(&self) -> &str {
         self.id.split('-').next().unwrap_or(&self.id)
     }
+}
+
+/// What the proxy of a client is called that is in front of this port.
+fn target(server: &Place, port: &str) -> String {
+    format!("to {} {port}", server.name())
 }
 
 impl fmt::Debug for ClientLink {
@@ -283,6 +308,30 @@ impl<S: Service> Client<S> {
             ..client.link.another()
         };
         Self::connect(link).await
+    }
+
+    /// The proxy between this client and a port of the server it connects to, where the parameter is `#[proxied]`: a link
+    /// of its own, of which no other client has a part.
+    ///
+    /// # Panics
+    /// When the parameter is not `#[proxied]`, and when its connect function has not asked for the port.
+    #[track_caller]
+    pub fn proxy(client: &Self, port: &str) -> Proxy {
+        let (link, server) = (&client.link, &client.link.server);
+        let Some(fronts) = &link.fronts else {
+            panic!(
+                "client `{}` is not behind proxies: write `#[proxied]` on the parameter",
+                link.id
+            )
+        };
+        fronts.get(&target(server, port)).unwrap_or_else(|| {
+            panic!(
+                "client `{}` did not ask for port `{port}` of `{}`, but {:?}",
+                link.id,
+                server.name(),
+                fronts.names()
+            )
+        })
     }
 
     /// Drops the author's client now rather than at the end of the case.
@@ -404,6 +453,8 @@ impl<S: Service> Param for Client<S> {
             .ok_or_else(|| error("the cluster has no node to connect to"))?;
         let case = build.case().clone();
         let id = case.unique_name(build.site().name);
+        let is_proxied = build.site().proxied;
+        let fronts = is_proxied.then(|| Arc::new(Fronts::new(&case, id.clone(), None)));
         let link = ClientLink {
             case,
             kind,
@@ -411,6 +462,7 @@ impl<S: Service> Param for Client<S> {
             server,
             members,
             variants: Arc::new(build.variants(None)),
+            fronts,
         };
         Self::connect(link).await.map_err(|error| match error {
             // A skip stays one.
@@ -422,3 +474,4 @@ impl<S: Service> Param for Client<S> {
 
 impl<S: Service> TakesKinds for Client<S> {}
 impl<S: Service> TakesOn for Client<S> {}
+impl<S: Service> TakesProxied for Client<S> {}

@@ -7,6 +7,7 @@
 mod mixed;
 mod opinion;
 mod param;
+mod partition;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,10 +22,11 @@ use robust_test_harness::registry::Site;
 use crate::clock::Deadline;
 use crate::instance::{KillError, StopError};
 use crate::member::Members;
-use crate::server::{Restart, RestartError, Server, Unhealthy, settings};
+use crate::server::{Restart, RestartError, Server, Unhealthy};
 use crate::service::{Cause, ServerKind, Service, StartOrder};
 
 pub use opinion::Unsettled;
+pub use partition::{Partition, PartitionError, Partitioned};
 
 /// A cluster of nodes of service `S`, as a parameter: `#[nodes(3)] db: Cluster<Db>` runs the scenario with every
 /// kind of server of `Db` that can form clusters (`#[robust_server(Db, cluster)]`). Without `#[nodes(..)]` it has 3
@@ -177,16 +179,15 @@ impl<S: Service> Cluster<S> {
     fn prepare_numbered(&self, number: usize) -> Result<Server<S>, Error> {
         let inner = &*self.0;
         let name = format!("{}-{number}", inner.name);
-        let settings = settings::<S>(inner.site, number)?;
         let variants = inner.case.variants(inner.site.name, u32::try_from(number).ok());
         let kind = mixed::kind_of(&inner.kinds, &variants).ok_or_else(|| error("it is of no kind"))?;
         let first = inner.members.places().into_iter().next();
         let node = Server::prepare(
             &inner.case,
             kind,
+            inner.site,
             name,
             number,
-            settings,
             variants,
             &inner.members,
         )?;

@@ -82,6 +82,7 @@ impl ServerCommand {
         let process =
             ProcessGroup::spawn(&mut self.runs.command, &log).map_err(self.plan.refused(program))?;
         drop(log);
+        place.set_leader(process.pid());
         tracing::info!(node = place.name(), pid = process.pid(), "started");
         self.plan.watch(Runs::Process(process), log_begin).await
     }

@@ -6,6 +6,7 @@
 //! - [`server`], [`cluster`], [`client`]: the parameters of scenarios, and the handles on what was started.
 //! - [`view`]: what operators see of a node, and what is inside.
 //! - [`node`], [`command`], [`launch`], [`readiness`]: what a start function works with. [`member`]: the other nodes.
+//! - [`network`]: proxies between clients and servers, and what they do to connections.
 //! - [`tls`]: the certificates of nodes and clients, good and bad.
 //! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
 //!   their ports do meanwhile.
@@ -23,6 +24,7 @@ pub mod command;
 pub mod down;
 pub mod eventually;
 pub mod exit;
+mod front;
 pub mod in_process;
 pub mod instance;
 pub mod launch;
@@ -31,8 +33,10 @@ mod listening;
 mod log;
 mod log_limit;
 pub mod member;
+pub mod network;
 pub mod node;
 mod oracle;
+mod origin;
 mod place;
 mod port;
 mod process;
@@ -44,6 +48,7 @@ pub mod serve;
 pub mod server;
 pub mod service;
 mod shared;
+mod sock_diag;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -65,12 +70,13 @@ pub use supervisor::StandInError;
 /// What scenarios and kinds use.
 pub mod prelude {
     pub use crate::client::{Client, ClientLink};
-    pub use crate::cluster::Cluster;
+    pub use crate::cluster::{Cluster, Partition};
     pub use crate::command::{Embedded, ServerCommand};
     pub use crate::down::Down;
     pub use crate::eventually::{Attempt, Done, eventually};
     pub use crate::exit::{Exit, Signal};
     pub use crate::in_process::Stopping;
+    pub use crate::network::{Proxy, Toxic};
     pub use crate::node::{Instance, Node};
     pub use crate::readiness::{Ready, log_line, probe, tcp};
     pub use crate::run_n::{Part, RunN};

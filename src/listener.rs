@@ -77,6 +77,23 @@ pub(crate) fn owner(port: u16, family: Family) -> Owner {
         .map_or(Owner::Unknown, |pid| Owner::Other(Process::of(pid)))
 }
 
+/// The name of the process group that has one of the sockets open: by its leader, or by another of its members.
+pub(crate) fn holder<'a>(
+    sockets: &BTreeSet<u64>,
+    groups: impl Iterator<Item = (&'a str, u32)>,
+) -> Option<&'a str> {
+    let groups: Vec<(&str, u32)> = groups.collect();
+    let has = |pid| holds(pid, sockets) == Some(true);
+    let by_leader = groups.iter().find(|(_, leader)| has(*leader));
+    let all = || {
+        let all = all();
+        groups
+            .iter()
+            .find(|(_, leader)| members(&all, *leader).into_iter().any(has))
+    };
+    by_leader.or_else(all).map(|(name, _)| *name)
+}
+
 /// The processes of a group that have not ended yet.
 pub(crate) fn alive_in_group(group: u32) -> Vec<Process> {
     all()

@@ -2,9 +2,10 @@
 //! anything runs.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::place::{Place, local};
+use crate::network::ProxyError;
+use crate::place::Place;
 
 /// A node of a cluster, for the others.
 #[derive(Debug, Clone)]
@@ -21,23 +22,38 @@ impl Member {
         self.0.number()
     }
 
-    /// The port that it calls `name`, leased for it if nobody has asked for it yet.
+    /// The port that it calls `name`, leased for it if nobody has asked for it yet; that of its proxy where the
+    /// parameter is `#[proxied]`.
     ///
     /// # Panics
     /// When no port of this machine is free.
+    #[track_caller]
     pub fn port(&self, name: &str) -> u16 {
-        match self.0.port(name) {
-            Ok(port) => port,
-            Err(error) => panic!("node `{}` gets no port `{name}`: {error}", self.name()),
-        }
+        self.address(name).port()
     }
 
     /// `127.0.0.1` and [`Member::port`].
     ///
     /// # Panics
     /// As [`Member::port`].
+    #[track_caller]
     pub fn address(&self, name: &str) -> SocketAddr {
-        local(self.port(name))
+        expect_advertised(&self.0, name)
+    }
+}
+
+/// Where others reach a port of a node.
+///
+/// # Panics
+/// When no port of this machine is free.
+#[track_caller]
+pub(crate) fn expect_advertised(place: &Place, name: &str) -> SocketAddr {
+    match place.advertised(name) {
+        Ok(address) => address,
+        Err(ProxyError::Start { source, .. }) => {
+            panic!("node `{}` gets no port `{name}`: {source}", place.name())
+        }
+        Err(error) => panic!("node `{}` gets no port `{name}`: {error}", place.name()),
     }
 }
 
@@ -53,7 +69,21 @@ struct State {
     formed: Option<usize>,
 }
 
+/// [`Members`] for what they hold themselves.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakMembers(Weak<Mutex<State>>);
+
+impl WeakMembers {
+    pub(crate) fn upgrade(&self) -> Option<Members> {
+        self.0.upgrade().map(Members)
+    }
+}
+
 impl Members {
+    pub(crate) fn downgrade(&self) -> WeakMembers {
+        WeakMembers(Arc::downgrade(&self.0))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::command::{Embedded, ServerCommand};
 use crate::in_process::{self, Ending, Stopping};
-use crate::member::{Member, Members};
+use crate::member::{Member, Members, expect_advertised};
 use crate::place::{Place, ProgramError, View, WriteFileError, local};
 use crate::service::Service;
 use crate::tls::{TlsError, TlsFiles};
@@ -138,6 +138,16 @@ impl<S: Service> Node<S> {
     /// As [`Node::port`].
     pub fn address(&self, name: &str) -> SocketAddr {
         local(self.port(name))
+    }
+
+    /// Where other nodes and clients reach the port called `name`: for what a server tells others of itself. The same as
+    /// [`Node::address`], unless the scenario's parameter is `#[proxied]`: that of the proxy then.
+    ///
+    /// # Panics
+    /// As [`Node::port`].
+    #[track_caller]
+    pub fn advertised(&self, name: &str) -> SocketAddr {
+        expect_advertised(&self.place, name)
     }
 
     /// The value of one of the kind's `variants(..)` that this node has: the same over restarts.

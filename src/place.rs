@@ -8,11 +8,16 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use robust_test_harness::case::Case;
 use robust_test_harness::param::{Environment, INSTALLED};
 use robust_test_harness::variant::Variants;
 
+use crate::front::Fronts;
 use crate::log::Log;
+use crate::member::Members;
+use crate::network::{Proxy, ProxyError};
 use crate::oracle::Oracles;
+use crate::origin::Origins;
 use crate::port::Lease;
 use crate::tls::{Subject, TlsError, TlsFiles};
 use crate::variant;
@@ -35,7 +40,11 @@ pub(crate) struct Place {
     log: Log,
     ports: Mutex<BTreeMap<String, Port>>,
     starts: AtomicU32,
+    /// Its first process; 0 before its first start, and inside this process.
+    leader: AtomicU32,
     oracles: Mutex<Oracles>,
+    /// What others reach it through, of a node that is `#[proxied]`.
+    fronts: Option<Fronts>,
 }
 
 /// A port of a node.
@@ -122,13 +131,22 @@ impl Place {
             version: Mutex::default(),
             ports: Mutex::default(),
             starts: AtomicU32::new(0),
+            leader: AtomicU32::new(0),
             oracles: Mutex::default(),
+            fronts: None,
         }
     }
 
     /// The same place with these variants.
     pub(crate) fn with_variants(mut self, variants: Variants) -> Self {
         self.variants = variants;
+        self
+    }
+
+    /// The same place behind proxies, which tell connections of `members` from others.
+    pub(crate) fn proxied(mut self, case: &Case, members: &Members) -> Self {
+        let origins = Origins::new(members.downgrade());
+        self.fronts = Some(Fronts::new(case, self.name.clone(), Some(origins)));
         self
     }
 
@@ -185,6 +203,20 @@ impl Place {
         self.starts.load(Ordering::Relaxed)
     }
 
+    /// The process group that it runs as, since its last start.
+    pub(crate) fn leader(&self) -> Option<u32> {
+        Some(self.leader.load(Ordering::Relaxed)).filter(|leader| *leader != 0)
+    }
+
+    pub(crate) fn set_leader(&self, leader: u32) {
+        self.leader.store(leader, Ordering::Relaxed);
+    }
+
+    /// The proxies in front of its ports.
+    pub(crate) fn fronts(&self) -> Option<&Fronts> {
+        self.fronts.as_ref()
+    }
+
     fn ports(&self) -> MutexGuard<'_, BTreeMap<String, Port>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -222,8 +254,53 @@ impl Place {
         Ok(())
     }
 
-    /// The address of a port that was asked for before, if it is for `view`.
+    /// Where others reach the port called `name`, which is leased when it is asked for the first time.
+    pub(crate) fn advertised(&self, name: &str) -> Result<SocketAddr, ProxyError> {
+        let port = self.port(name).map_err(|source| ProxyError::Start {
+            proxy: format!("{} {name}", self.name),
+            source,
+        })?;
+        match &self.fronts {
+            Some(fronts) if !self.is_admin(name) => Ok(fronts.of(name, local(port))?.address()),
+            _ => Ok(local(port)),
+        }
+    }
+
+    fn is_admin(&self, name: &str) -> bool {
+        self.ports().get(name).is_some_and(|port| port.is_admin)
+    }
+
+    /// The proxy in front of a port, of a node that is `#[proxied]`.
+    ///
+    /// # Panics
+    /// When it is not, when it has no such port, and when no proxy can be started.
+    #[track_caller]
+    pub(crate) fn proxy(&self, name: &str) -> Proxy {
+        let Some(fronts) = &self.fronts else {
+            panic!(
+                "node `{0}` is not behind proxies: write `#[proxied]` on the parameter",
+                self.name
+            )
+        };
+        // Starts it, and panics for a port that there is not or that is not for clients.
+        let address = self.expect_endpoint(name, View::Client);
+        fronts
+            .get(name)
+            .unwrap_or_else(|| panic!("nothing is in front of {address}"))
+    }
+
+    /// The address of a port that was asked for before, if it is for `view`; that of its proxy where it has one and
+    /// users ask.
+    #[track_caller]
     pub(crate) fn endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
+        let real = self.real_endpoint(name, view)?;
+        match &self.fronts {
+            Some(fronts) if view == View::Client => Ok(fronts.expect(name, real).address()),
+            _ => Ok(real),
+        }
+    }
+
+    fn real_endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
         if let Some(external) = self.external() {
             let address = external.get(name).copied();
             return address.ok_or_else(|| NoEndpoint::External(external.keys().cloned().collect()));

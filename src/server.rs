@@ -23,6 +23,7 @@ use crate::clock::{Backoff, Deadline, human, within};
 use crate::down::Down;
 use crate::exit::{Exit, Signal};
 use crate::instance::{KillError, PauseError, StopError};
+use crate::network::Proxy;
 use crate::node::Node;
 use crate::place::{Place, View};
 use crate::service::{Cause, ServerKind, Service, StartFn};
@@ -30,7 +31,7 @@ use crate::supervisor::{StandInError, Supervisor};
 use crate::tls::{TlsError, TlsFiles};
 use crate::view::{AdminView, Internals, InternalsView, NodeLink, ViewError};
 
-pub(crate) use param::{Target, axis, settings, token};
+pub(crate) use param::{Target, axis, token};
 use reach::reach;
 pub use restart::{Restart, RestartError};
 
@@ -144,6 +145,16 @@ impl<S: Service> Server<S> {
     #[track_caller]
     pub fn endpoint(&self, name: &str) -> SocketAddr {
         self.place().expect_endpoint(name, View::Client)
+    }
+
+    /// The proxy in front of the port that its start function asked for by this name, where the parameter is `#[proxied]`:
+    /// clients and other nodes reach the port through it ([`Server::endpoint`] is its address), operators do not.
+    ///
+    /// # Panics
+    /// When the parameter is not `#[proxied]`, and as [`Server::endpoint`].
+    #[track_caller]
+    pub fn proxy(&self, name: &str) -> Proxy {
+        self.place().proxy(name)
     }
 
     /// The folder that its start function knows as [`Node::data_dir`]: empty at first, kept over restarts. It is

@@ -46,6 +46,7 @@ macro_rules! client_kind {
 mod client;
 mod in_process;
 mod moody;
+mod network;
 mod process;
 mod run_n;
 mod scope;

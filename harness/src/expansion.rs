@@ -12,7 +12,7 @@ pub use std::boxed::Box;
 pub use crate::leak::{Allowance, AllowedEverywhere, LeakClass};
 pub use crate::param::{
     Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesKinds, TakesMixed,
-    TakesNodes, TakesOn, TakesSettings, ValueIndex,
+    TakesNodes, TakesOn, TakesProxied, TakesSettings, ValueIndex,
 };
 pub use crate::registry::{Flavor, Isolation, Options, Requirement, Rule, Scenario, ShouldPanic, Site};
 pub use crate::runner::{Suite, run};
@@ -71,6 +71,11 @@ pub const fn mixed<P: TakesMixed>(site: Site, kinds: &'static [&'static str]) ->
 /// `#[count(..)]`, for types that may carry it.
 pub const fn count<P: TakesCount>(site: Site, count: usize) -> Site {
     site.count(count)
+}
+
+/// `#[proxied]`, for types that may carry it.
+pub const fn proxied<P: TakesProxied>(site: Site, is_proxied: bool) -> Site {
+    site.proxied(is_proxied)
 }
 
 /// `#[settings(..)]`, for types that may carry it.

@@ -66,6 +66,12 @@ pub trait TakesNodes: Param {}
 )]
 pub trait TakesMixed: Param {}
 
+/// Whether a type may carry `#[proxied]`: it is reached over a network, or reaches something over it.
+#[diagnostic::on_unimplemented(
+    message = "`#[proxied]` puts proxies between clients and servers, and `{Self}` is neither"
+)]
+pub trait TakesProxied: Param {}
+
 /// Whether a type may carry `#[settings(..)]`, and of which type those are.
 #[diagnostic::on_unimplemented(message = "`#[settings]` configures a server, and `{Self}` takes no settings")]
 pub trait TakesSettings: Param {
@@ -431,6 +437,7 @@ impl<P: Param> Param for Vec<P> {
 impl<P: Param> TakesCount for Vec<P> {}
 impl<P: TakesKinds> TakesKinds for Vec<P> {}
 impl<P: TakesOn> TakesOn for Vec<P> {}
+impl<P: TakesProxied> TakesProxied for Vec<P> {}
 
 impl<P: Param, const N: usize> Param for [P; N] {
     fn shape(site: &Site, environment: &Environment) -> Shape {
@@ -449,3 +456,4 @@ impl<P: Param, const N: usize> Param for [P; N] {
 
 impl<P: TakesKinds, const N: usize> TakesKinds for [P; N] {}
 impl<P: TakesOn, const N: usize> TakesOn for [P; N] {}
+impl<P: TakesProxied, const N: usize> TakesProxied for [P; N] {}

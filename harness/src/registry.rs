@@ -215,6 +215,8 @@ pub struct Site {
     pub count: Option<usize>,
     /// `#[settings(..)]`: makes the service's settings for the node with this number, from 1 on.
     pub settings: Option<fn(usize) -> Box<dyn Any + Send + Sync>>,
+    /// `#[proxied]`.
+    pub proxied: bool,
 }
 
 impl Site {
@@ -231,6 +233,7 @@ impl Site {
             mixed: &[],
             count: None,
             settings: None,
+            proxied: false,
         }
     }
 
@@ -273,6 +276,12 @@ impl Site {
     /// `#[count(..)]`.
     pub const fn count(mut self, count: usize) -> Self {
         self.count = Some(count);
+        self
+    }
+
+    /// `#[proxied]`.
+    pub const fn proxied(mut self, is_proxied: bool) -> Self {
+        self.proxied = is_proxied;
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use robust_test_harness::error::{Error, error};
 use robust_test_harness::param::{
-    Build, Environment, Param, Shape, TakesKinds, TakesMixed, TakesNodes, TakesSettings,
+    Build, Environment, Param, Shape, TakesKinds, TakesMixed, TakesNodes, TakesProxied, TakesSettings,
 };
 use robust_test_harness::registry::Site;
 use robust_test_harness::variant::VariantAxis;
@@ -101,6 +101,7 @@ impl<S: Service> Param for Cluster<S> {
 impl<S: Service> TakesKinds for Cluster<S> {}
 impl<S: Service> TakesNodes for Cluster<S> {}
 impl<S: Service> TakesMixed for Cluster<S> {}
+impl<S: Service> TakesProxied for Cluster<S> {}
 
 impl<S: Service> TakesSettings for Cluster<S> {
     type Settings = S::Settings;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use robust_test_harness::case::Case;
 use robust_test_harness::error::{Error, error};
 use robust_test_harness::param::{
-    Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesSettings, Token,
+    Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesProxied, TakesSettings, Token,
 };
 use robust_test_harness::registry::Site;
 use robust_test_harness::stash::Stash;
@@ -38,7 +38,7 @@ pub(crate) fn token<S: Service>() -> Token {
 pub(crate) struct Target(pub(crate) Members);
 
 /// What `#[settings(..)]` says of the node with this number, else the default.
-pub(crate) fn settings<S: Service>(site: &Site, number: usize) -> Result<S::Settings, Error> {
+fn settings<S: Service>(site: &Site, number: usize) -> Result<S::Settings, Error> {
     match site.settings {
         None => Ok(S::Settings::default()),
         Some(make) => make(number)
@@ -74,17 +74,21 @@ pub(crate) fn axis(
 }
 
 impl<S: Service> Server<S> {
-    /// A node that is prepared and not started; it ends with the case.
+    /// A node that is prepared and not started, as the parameter at `site` wants it; it ends with the case.
     pub(crate) fn prepare(
         case: &Case,
         kind: &'static ServerKind,
+        site: &Site,
         name: String,
         number: usize,
-        settings: S::Settings,
         variants: Variants,
         members: &Members,
     ) -> Result<Self, Error> {
-        let place = place(case, kind, name, number, variants, case.folder()?);
+        let settings = settings::<S>(site, number)?;
+        let mut place = place(case, kind, name, number, variants, case.folder()?);
+        if site.proxied {
+            place = place.proxied(case, members);
+        }
         Self::at(case, kind, Arc::new(place), settings, members, None)
     }
 
@@ -213,7 +217,7 @@ fn place(
 /// that is this case's alone, and not for another attempt, which is to tell whether the server before it was the reason.
 fn sharing<'a>(kind: &ServerKind, site: &Site, case: &'a Case) -> Option<(Reset, &'a Arc<Stash>)> {
     let is_external = case.environment().external.contains_key(kind.name);
-    let is_own = site.settings.is_some() || case.attempt() > 0 || is_external;
+    let is_own = site.settings.is_some() || site.proxied || case.attempt() > 0 || is_external;
     kind.shared.filter(|_| !is_own).zip(case.stash())
 }
 
@@ -239,8 +243,7 @@ impl<S: Service> Param for Server<S> {
         let server = match sharing(kind, site, &case) {
             Some(sharing) => Self::shared(&case, kind, sharing, name, variants, &members).await?,
             None => {
-                let settings = settings::<S>(site, 1)?;
-                let server = Self::prepare(&case, kind, name, 1, settings, variants, &members)?;
+                let server = Self::prepare(&case, kind, site, name, 1, variants, &members)?;
                 server.set_up().await?;
                 server
             }
@@ -251,6 +254,7 @@ impl<S: Service> Param for Server<S> {
 }
 
 impl<S: Service> TakesKinds for Server<S> {}
+impl<S: Service> TakesProxied for Server<S> {}
 
 impl<S: Service> TakesSettings for Server<S> {
     type Settings = S::Settings;

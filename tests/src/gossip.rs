@@ -12,13 +12,17 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 /// # Errors
 /// When it gets no folder for its data.
 pub fn command<S: Service>(node: &Node<S>) -> Result<ServerCommand> {
-    node.port("gossip");
-    let members = node.members().into_iter();
+    let own = (node.number(), node.address("gossip"));
+    // It listens at its own address, and reaches the others where they can be reached.
+    let members = node.members().into_iter().map(|member| match member.number() {
+        number if number == own.0 => own,
+        number => (number, member.address("gossip")),
+    });
     let command = node
         .command("planted-gossip-server")
         .arg(node.number().to_string())
         .arg(node.data_dir()?)
-        .args(members.map(|member| format!("{}={}", member.number(), member.address("gossip"))));
+        .args(members.map(|(number, address)| format!("{number}={address}")));
     Ok(command.ready_when(tcp("gossip")))
 }
 

@@ -13,8 +13,9 @@ fn on_a_plain_one(
     #[count(3)] count: Plain,
     #[settings("x".to_owned())] settings: Plain,
     #[on(broker)] on: Plain,
+    #[proxied] proxied: Plain,
 ) {
-    let _ = (broker, only, except, nodes, count, settings, on);
+    let _ = (broker, only, except, nodes, count, settings, on, proxied);
 }
 
 #[robust_test]

@@ -39,6 +39,7 @@ fn contents(
     #[count("3")] d: Vec<Broker>,
     #[settings(,)] e: Broker,
     #[on("a")] f: Broker,
+    #[proxied(1)] g: Broker,
 ) {
 }
 

@@ -28,6 +28,7 @@ fn with_others(
     #[count(1)]
     #[settings(1)]
     #[on(case)]
+    #[proxied]
     value: u8,
 ) {
     let _ = (case, value);

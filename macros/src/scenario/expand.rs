@@ -165,6 +165,9 @@ fn site(parameter: &Parameter, private: &TokenStream) -> TokenStream {
     if let Some(on) = &parameter.on {
         with("on", on.span, of_ident(&on.it).to_token_stream());
     }
+    if let Some(span) = parameter.proxied {
+        with("proxied", span, quote!(true));
+    }
     if let Some(settings) = &parameter.settings {
         let ty = respan(ty.clone(), settings.span);
         let span = settings.span.resolved_at(Span::mixed_site());

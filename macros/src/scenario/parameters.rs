@@ -27,6 +27,7 @@ pub(super) struct Parameter {
     pub(super) count: Option<At<usize>>,
     pub(super) settings: Option<At<Expr>>,
     pub(super) on: Option<At<Ident>>,
+    pub(super) proxied: Option<Span>,
 }
 
 /// What an attribute said, and where the attribute is.
@@ -51,6 +52,7 @@ struct Attributes {
     count: Option<At<usize>>,
     settings: Option<At<Expr>>,
     on: Option<At<Ident>>,
+    proxied: Option<Span>,
 }
 
 const WORDS: Words = Words {
@@ -141,6 +143,18 @@ const TABLE: &[Entry<Attributes>] = &[
             Ok(())
         },
     },
+    Entry {
+        name: "proxied",
+        usage: "#[proxied]",
+        repeats: false,
+        read: |attributes, argument| {
+            if !matches!(argument.value, ArgumentValue::Flag) {
+                return Err(argument.wrong("`proxied` takes nothing"));
+            }
+            attributes.proxied = Some(argument.name.span());
+            Ok(())
+        },
+    },
 ];
 
 /// Attributes of the compiler's that stay on the parameter.
@@ -192,6 +206,7 @@ impl Parameter {
             count,
             settings,
             on,
+            proxied,
         } = attributes;
         Some(Self {
             name,
@@ -204,6 +219,7 @@ impl Parameter {
             count,
             settings,
             on,
+            proxied,
         })
     }
 }

@@ -111,6 +111,7 @@ fn attributes(parameter: &Parameter, errors: &mut Errors) {
         ("count", parameter.count.as_ref().map(|at| at.span)),
         ("settings", parameter.settings.as_ref().map(|at| at.span)),
         ("on", parameter.on.as_ref().map(|at| at.span)),
+        ("proxied", parameter.proxied),
     ] {
         if let Some(span) = span {
             errors.at(span, format_args!("`#[{name}]` is not for plain values"));

@@ -1,0 +1,118 @@
+//! The proxy without a toxic beside a direct connection, a bare loop that copies, and the crate `noxious`; what an idle
+//! link holds; how exact latency and bandwidth are.
+//!
+//! `cargo bench --bench proxy -- [--quick] [--profile dev|release]`. Client, server and proxy share the machine's cores in
+//! every case, so a proxy takes from the others what it uses.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use support::build::{Package, Target, robust_test};
+use support::options::{Options, Profile};
+use support::table;
+
+fn main() {
+    let options = Options::from_args(&[Profile::Release], 9);
+    let package = Package::write(
+        "bench-proxy",
+        &format!(
+            "{}\nnoxious = \"1\"\nbmrng = \"0.4\"\n\
+             tokio = {{ version = \"1\", features = [\"io-util\", \"macros\", \"net\", \"rt\", \"time\"] }}\n",
+            robust_test()
+        ),
+        &[Target {
+            name: "proxy",
+            libtest: false,
+            source: include_str!("suites/proxy.rs").to_owned(),
+        }],
+    );
+    for &profile in &options.profiles {
+        let program = &package.build(profile)["proxy"];
+        let mut command = Command::new(program);
+        command.args(["--test-threads", "1", "--nocapture"]);
+        command.env("ROUNDS", options.rounds.to_string());
+        let output = command.output().expect("the suite runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "the suite failed:\n{text}");
+        report(&Measured::read(&text), profile);
+    }
+}
+
+/// The numbers of each thing that was measured on each side, sorted.
+struct Measured(BTreeMap<(String, String), Vec<f64>>);
+
+impl Measured {
+    /// From lines `measured WHAT SIDE NUMBER`.
+    fn read(text: &str) -> Self {
+        let mut all: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+        for line in text.lines() {
+            let Some(line) = line.strip_prefix("measured ") else {
+                continue;
+            };
+            let words: Vec<&str> = line.split(' ').collect();
+            let [what, side, number] = words[..] else {
+                panic!("not a measurement: {line}")
+            };
+            let numbers = all.entry((what.to_owned(), side.to_owned())).or_default();
+            numbers.push(number.parse().expect("a number"));
+        }
+        for numbers in all.values_mut() {
+            numbers.sort_by(f64::total_cmp);
+        }
+        Self(all)
+    }
+
+    fn median(&self, what: &str, side: &str) -> f64 {
+        let numbers = &self.0[&(what.to_owned(), side.to_owned())];
+        numbers[numbers.len() / 2]
+    }
+}
+
+fn report(measured: &Measured, profile: Profile) {
+    table::heading(
+        &format!("one connection, and many one after another ({})", profile.name()),
+        &format!("cargo bench --bench proxy -- --profile {}", profile.name()),
+    );
+    let whats = ["throughput", "round_trips", "connections"];
+    let mut rows = vec![row!["", "MiB/s", "round trips/s", "connections/s"]];
+    for (label, side) in [
+        ("direct", "direct"),
+        ("a bare loop that copies", "bare"),
+        ("noxious 1", "noxious"),
+        ("the proxy", "proxy"),
+    ] {
+        let number = |what: &str| format!("{:.0}", measured.median(what, side));
+        rows.push(row![label, number(whats[0]), number(whats[1]), number(whats[2])]);
+    }
+    table::print(&rows);
+    for what in whats {
+        let by = |side: &str| measured.median(what, "proxy") / measured.median(what, side);
+        let name = what.replace('_', " ");
+        table::claim(
+            &format!("{name}, by the bare loop, at least 0.8"),
+            by("bare"),
+            by("bare") >= 0.8,
+        );
+        table::claim(
+            &format!("{name}, by noxious, at least 1.2"),
+            by("noxious"),
+            by("noxious") >= 1.2,
+        );
+    }
+    let idle = measured.median("idle", "proxy") / 1024.0;
+    println!("\n1,000 idle links: {idle:.1} KiB each, with both their ends\n");
+    let latency = measured.median("latency", "proxy");
+    table::claim(
+        "latency of 50 ms, in ms, within 5 %",
+        latency,
+        (latency / 50.0 - 1.0).abs() <= 0.05,
+    );
+    let bandwidth = measured.median("bandwidth", "proxy") / 1e6;
+    table::claim(
+        "bandwidth of 1 MB/s, in MB/s, within 5 %",
+        bandwidth,
+        (bandwidth - 1.0).abs() <= 0.05,
+    );
+}

@@ -1,0 +1,79 @@
+//! A toxic as it is on a proxy: numbered, counted, replaced when it is changed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+use robust_test_harness::seed::Seed;
+
+use super::hits::Counter;
+use super::toxic::{Stream, Toxic};
+
+/// One toxic of a proxy.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// From 1 on, in the order in which they were added; never used twice.
+    pub(super) number: u64,
+    /// Which version of it, from 0 on.
+    pub(super) revision: u64,
+    pub(super) toxic: Toxic,
+    /// Kept over changes.
+    pub(super) hits: Arc<Counter>,
+}
+
+/// One connection, for what is drawn and counted for it.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    /// The proxy's.
+    seed: Seed,
+    number: u64,
+    /// Who made it.
+    from: Option<Arc<str>>,
+    /// The toxics that have bitten it.
+    bitten: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Connection {
+    pub(super) fn new(seed: Seed, number: u64, from: Option<String>) -> Self {
+        Self {
+            seed,
+            number,
+            from: from.map(Into::into),
+            bitten: Arc::default(),
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the toxic is for this connection: the same answer whenever it is asked.
+    pub(super) fn is_hit_by(&self, entry: &Entry) -> bool {
+        if !entry.toxic.is_for(self.from.as_deref()) {
+            return false;
+        }
+        let part = entry.toxic.part();
+        part >= 1.0 || self.stream("is hit by", entry).random_bool(part)
+    }
+
+    /// What the toxic draws on one of its streams.
+    pub(super) fn draws(&self, entry: &Entry, stream: Stream) -> ChaCha8Rng {
+        self.stream(stream.name(), entry)
+    }
+
+    fn stream(&self, purpose: &str, entry: &Entry) -> ChaCha8Rng {
+        self.seed.stream(&format!(
+            "connection {} {purpose} toxic {}",
+            self.number, entry.number
+        ))
+    }
+
+    /// Takes note that the toxic bites it.
+    pub(super) fn bitten_by(&self, entry: &Entry) {
+        let mut bitten = self.bitten.lock().unwrap_or_else(PoisonError::into_inner);
+        if !bitten.contains(&entry.number) {
+            bitten.push(entry.number);
+            entry.hits.connection();
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a proxy's connections are to do, and what they count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::TcpStream;
+
+use super::entry::Entry;
+use super::link::{Ended, reset};
+use super::record::Recorder;
+use super::toxic::Stream;
+
+/// What every connection of a proxy goes by; replaced as a whole when anything changes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Setup {
+    toxics: Vec<Arc<Entry>>,
+    /// Connections up to this number are to end, like this.
+    ended: Option<(u64, Ended)>,
+}
+
+impl Setup {
+    pub(super) fn toxics(&self) -> &[Arc<Entry>] {
+        &self.toxics
+    }
+
+    pub(super) fn toxics_mut(&mut self) -> &mut Vec<Arc<Entry>> {
+        &mut self.toxics
+    }
+
+    pub(super) fn end(&mut self, up_to: u64, how: Ended) {
+        self.ended = Some((up_to, how));
+    }
+
+    /// How the connection is to end, if it is.
+    pub(super) fn ended(&self, number: u64) -> Option<Ended> {
+        let (up_to, how) = self.ended?;
+        (number <= up_to).then_some(how)
+    }
+}
+
+/// What went through a proxy so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Connections that were accepted.
+    pub connections: u64,
+    /// Those that are open now, or are being opened.
+    pub open: u64,
+    /// Those that could not be passed on, because the server took none.
+    pub refused: u64,
+    /// How often the system would give no descriptor for one more; they wait in the backlog meanwhile.
+    pub starved: u64,
+    /// Bytes that clients sent.
+    pub upstream_bytes: u64,
+    /// Bytes that the server sent.
+    pub downstream_bytes: u64,
+}
+
+/// Where a proxy's connections are counted and recorded; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tap {
+    pub(super) totals: Arc<Totals>,
+    pub(super) recorder: Arc<Recorder>,
+    last_refusal: Arc<Mutex<Option<String>>>,
+}
+
+impl Tap {
+    /// Counts a connection, as open until that is dropped.
+    pub(super) fn open(&self) -> OpenConnection {
+        self.totals.connections.fetch_add(1, Ordering::Relaxed);
+        self.totals.open.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(&self.totals))
+    }
+
+    /// Takes note of a connection that the server did not take, which ends with that.
+    pub(super) fn refused(&self, client: &TcpStream, why: String) {
+        self.totals.refused.fetch_add(1, Ordering::Relaxed);
+        *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        reset(client);
+    }
+
+    /// Why the server did not take the last one of those.
+    pub(super) fn last_refusal(&self) -> Option<String> {
+        self.last_refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes note of what one side of a connection sent.
+    pub(super) fn sent(&self, connection: u64, stream: Stream, bytes: &[u8]) {
+        let total = match stream {
+            Stream::Upstream => &self.totals.upstream_bytes,
+            Stream::Downstream => &self.totals.downstream_bytes,
+        };
+        total.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.recorder.push(connection, stream, bytes);
+    }
+}
+
+/// See [`Tap::open`].
+pub(super) struct OpenConnection(Arc<Totals>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// [`Traffic`] while it counts.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    connections: AtomicU64,
+    open: AtomicU64,
+    refused: AtomicU64,
+    pub(super) starved: AtomicU64,
+    upstream_bytes: AtomicU64,
+    downstream_bytes: AtomicU64,
+}
+
+impl Totals {
+    pub(super) fn now(&self) -> Traffic {
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Traffic {
+            connections: read(&self.connections),
+            open: read(&self.open),
+            refused: read(&self.refused),
+            starved: read(&self.starved),
+            upstream_bytes: read(&self.upstream_bytes),
+            downstream_bytes: read(&self.downstream_bytes),
+        }
+    }
+}
