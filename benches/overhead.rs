@@ -7,6 +7,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use support::build::{Package, Target, robust_test};
 use support::measure::{Side, take_turns};
@@ -160,6 +161,7 @@ fn parts_of_a_case(
     let each = |side: &Side| side.median().as_secs_f64() * 1e6 / count as f64;
     let logs = each(&sides[1]) - each(&sides[0]);
     let folder = each(&sides[2]) - each(&sides[0]);
+    let bare = make_and_remove(count);
     println!("\nOf what a case costs ({}):\n", profile.name());
     table::print(&[
         row!["", "a case"],
@@ -167,9 +169,25 @@ fn parts_of_a_case(
         row!["leak check", format!("{look:.1} µs")],
         row!["a line in its log, more", format!("{logs:.1} µs")],
         row!["a folder of its own, more", format!("{folder:.1} µs")],
+        row![
+            "to make and remove a folder here, by hand",
+            format!("{bare:.1} µs")
+        ],
     ]);
-    let both = look + logs + folder;
-    table::claim("leak check, log and folder, under 100 µs", both, both < 100.0);
+    let both = look + logs;
+    table::claim("leak check and log, under 100 µs", both, both < 100.0);
+}
+
+/// What the file system takes for an empty folder where runs have theirs, one after another, in microseconds.
+fn make_and_remove(count: u64) -> f64 {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let began = Instant::now();
+    for number in 0..count {
+        let path = folder.path().join(number.to_string());
+        std::fs::create_dir(&path).expect("a folder");
+        std::fs::remove_dir(&path).expect("it goes");
+    }
+    began.elapsed().as_secs_f64() * 1e6 / count as f64
 }
 
 fn report(sides: &[Side], profile: Profile, count: u64) {
