@@ -45,6 +45,8 @@ pub struct Start<'a> {
     pub client: SocketAddr,
     /// Where it listens for other members.
     pub peer: SocketAddr,
+    /// Where they reach it.
+    pub advertised_peer: SocketAddr,
     /// All members, itself included: name and peer address.
     pub members: &'a [(String, SocketAddr)],
     /// Whether the cluster was there before it.
@@ -71,7 +73,7 @@ impl Start<'_> {
             format!("--listen-client-urls=http://{}", self.client),
             format!("--advertise-client-urls=http://{}", self.client),
             format!("--listen-peer-urls=http://{}", self.peer),
-            format!("--initial-advertise-peer-urls=http://{}", self.peer),
+            format!("--initial-advertise-peer-urls=http://{}", self.advertised_peer),
             format!("--initial-cluster={}", members.join(",")),
             format!("--initial-cluster-state={state}"),
             format!("--heartbeat-interval={}", settings.heartbeat_interval.as_millis()),

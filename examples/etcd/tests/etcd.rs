@@ -45,6 +45,7 @@ async fn etcd(node: &mut Node<Etcd>) -> Result<Instance> {
         data: &node.data_dir()?,
         client,
         peer: node.address("peer"),
+        advertised_peer: node.advertised("peer"),
         members: &members,
         is_joining: node.is_joining(),
         settings: node.settings(),
@@ -284,6 +285,8 @@ mod leases;
 mod membership;
 #[path = "etcd/one_member_down.rs"]
 mod one_member_down;
+#[path = "etcd/partitions.rs"]
+mod partitions;
 #[path = "etcd/pauses.rs"]
 mod pauses;
 #[path = "etcd/quorum.rs"]

@@ -20,9 +20,11 @@ pub struct Placed<'a> {
     pub nats: SocketAddr,
     /// Where it can be watched over HTTP.
     pub monitor: SocketAddr,
+    /// Where it listens for other members.
+    pub route: SocketAddr,
     /// Where JetStream stores.
     pub folder: &'a Path,
-    /// Where each member of the cluster listens for the others, itself included; one on its own needs none.
+    /// Where each member of the cluster is reached by the others, itself included; one on its own needs none.
     pub members: &'a [Member],
 }
 
@@ -31,7 +33,7 @@ pub struct Placed<'a> {
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Where it listens for the others.
+    /// Where the others reach it.
     pub route: SocketAddr,
     /// Where it can be watched.
     pub monitor: SocketAddr,
@@ -70,8 +72,8 @@ pub fn render(placed: &Placed<'_>, settings: &BrokerSettings) -> String {
     if let Some(own) = own.filter(|_| placed.members.len() > 1) {
         let _ = writeln!(
             text,
-            "cluster {{\n  name: \"robust\"\n  listen: \"{}\"\n  routes: [",
-            own.route
+            "cluster {{\n  name: \"robust\"\n  listen: \"{}\"\n  advertise: \"{}\"\n  routes: [",
+            placed.route, own.route
         );
         let others = placed.members.iter().filter(|member| member.name != placed.name);
         for other in others {
@@ -97,6 +99,7 @@ mod tests {
             tls,
             nats: at(2),
             monitor: at(3),
+            route: at(4),
             folder: Path::new("/data"),
             members,
         };

@@ -20,6 +20,8 @@ use robust_test::prelude::*;
 
 #[path = "mqtt/cluster.rs"]
 mod cluster;
+#[path = "mqtt/network.rs"]
+mod network;
 #[path = "mqtt/secured.rs"]
 mod secured;
 
@@ -106,6 +108,7 @@ async fn start_nats(node: &mut Node<Mqtt>) -> Result<Instance> {
         tls: tls(node)?,
         nats: node.address("nats"),
         monitor: monitor.0,
+        route: node.address("route"),
         folder: &node.data_dir()?,
         members: &members,
     };

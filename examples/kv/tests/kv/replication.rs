@@ -91,6 +91,48 @@ async fn a_replica_that_was_away_catches_up(db: Cluster<Kv>, client: Client<Kv>)
     until_has(&*replica, "key", "199").await
 }
 
+/// Clients talk TLS to a port of their own here, so that the links are those of the replicas alone.
+#[robust_test(pin(tls = "on"), timeout = "90s")]
+async fn replicas_behind_slow_links_that_break_come_to_have_all(
+    #[proxied] db: Cluster<Kv>,
+    client: Client<Kv>,
+) -> Result {
+    const WRITES: usize = 300;
+    const BREAKS: usize = 3;
+    settled(&db).await?;
+    let link = db.node(1).proxy("redis");
+    let slow = [
+        link.add(Toxic::latency(millis(5)).jitter(millis(5)).both()),
+        link.add(Toxic::bandwidth(400_000)),
+    ];
+    let before = link.traffic().connections;
+    let value = "x".repeat(1000);
+    for number in 0..WRITES {
+        if number % (WRITES / BREAKS) == 50 {
+            eventually("both replicas are connected", SOON, || {
+                std::future::ready((link.traffic().open >= 2).then_some(Done(())))
+            })
+            .await?;
+            link.reset_connections().await?;
+        }
+        client.set(&format!("{number} {value}"), b"x").await?;
+    }
+    client.set("last", b"x").await?;
+    for number in [2, 3] {
+        let replica = Client::connect_to(&client, &db.node(number)).await?;
+        until_has(&*replica, "last", "x").await?;
+        for number in 0..WRITES {
+            let key = format!("{number} {value}");
+            assert_eq!(replica.get(&key).await?.as_deref(), Some(&b"x"[..]), "{number}");
+        }
+    }
+    // Each replica came back after each break.
+    let again = link.traffic().connections - before;
+    assert!(again >= 2 * BREAKS as u64, "{again} connections");
+    assert!(slow.iter().all(|toxic| toxic.hits().bytes > 0), "{slow:?}");
+    Ok(())
+}
+
 /// As redis' documentation warns ("Safety of replication when master has persistence turned off").
 #[robust_test(pin(persistence = "rdb"), timeout = "60s")]
 async fn a_primary_without_persistence_empties_its_replicas_when_it_restarts(

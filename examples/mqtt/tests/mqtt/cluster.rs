@@ -332,3 +332,43 @@ async fn the_last_of_three_acknowledges_nothing(
     publish_at_last(&*survivor, "3").await?;
     assert_kept(&*client, &session, &[1, 3]).await
 }
+
+#[robust_test(timeout = "90s")]
+async fn a_partition_costs_nothing_that_was_acknowledged(
+    #[proxied] broker: Cluster<Mqtt>,
+    #[only("rumqttc")] client: Client<Mqtt>,
+) -> Result {
+    let cut_off = broker.until_settled(SETTLED).await?;
+    let rest = others(&broker, &cut_off);
+    let subscriber = at(&client, &rest[0]).await?;
+    subscriber.subscribe("news", Qos::AtLeastOnce).await?;
+    let mut publishers = Vec::new();
+    for node in &rest {
+        let publisher = at(&client, node).await?;
+        let mut options = publisher.options();
+        options.deadline = secs(2);
+        publisher.connect(options).await?;
+        publishers.push(publisher);
+    }
+    let load = Load::on(publishers);
+    load.goes_on(20).await?;
+    let partition = broker.partition(Partition::Isolate(cut_off.number()))?;
+    partition.until_it_bites(SOON).await?;
+    load.goes_on(100).await?;
+    partition.heal()?;
+    broker.until_settled(SETTLED).await?;
+    load.goes_on(20).await?;
+    let acknowledged = load.end().await?;
+    publish_at_last(&*at(&client, &cut_off).await?, "end").await?;
+    let mut arrived = BTreeSet::new();
+    loop {
+        let message = subscriber.next(SETTLED).await?;
+        match message.text().parse::<usize>() {
+            Ok(number) => drop(arrived.insert(number)),
+            Err(_) => break,
+        }
+    }
+    let missing: Vec<_> = acknowledged.iter().filter(|number| !arrived.contains(number)).collect();
+    assert!(missing.is_empty(), "acknowledged and never delivered: {missing:?}");
+    Ok(())
+}
