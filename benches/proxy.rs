@@ -102,7 +102,7 @@ fn report(measured: &Measured, profile: Profile) {
         );
     }
     let idle = measured.median("idle", "proxy") / 1024.0;
-    println!("\n1,000 idle links: {idle:.1} KiB each, with both their ends\n");
+    println!("\n1,000 idle links: {idle:.1} KiB each\n");
     let latency = measured.median("latency", "proxy");
     table::claim(
         "latency of 50 ms, in ms, within 5 %",

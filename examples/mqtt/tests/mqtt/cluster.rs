@@ -368,7 +368,13 @@ async fn a_partition_costs_nothing_that_was_acknowledged(
             Err(_) => break,
         }
     }
-    let missing: Vec<_> = acknowledged.iter().filter(|number| !arrived.contains(number)).collect();
-    assert!(missing.is_empty(), "acknowledged and never delivered: {missing:?}");
+    let missing: Vec<_> = acknowledged
+        .iter()
+        .filter(|number| !arrived.contains(number))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "acknowledged and never delivered: {missing:?}"
+    );
     Ok(())
 }
