@@ -220,10 +220,7 @@ impl<S: Service> Cluster<S> {
     ///
     /// ```
     /// # use robust_test::prelude::*;
-    /// # use robust_test::view::ClusterView;
-    /// # struct Db;
-    /// # impl Service for Db { type Client = (); type Settings = (); }
-    /// # async fn example(db: Cluster<Db>) -> Result where Db: ClusterView {
+    /// # async fn example<Db: ClusterView>(db: Cluster<Db>) -> Result {
     /// let leader = db.until_settled(secs(10)).await?;
     /// let partition = db.partition(Partition::Isolate(leader.number()))?;
     /// // .. the others agree on another leader ..
