@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use robust_test_harness::seed::Seed;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -196,9 +195,7 @@ impl Acceptor {
 
     /// Ends those that are open, and those that only clients know of yet. Returns when they have ended.
     async fn end_connections(&mut self, how: Ended) {
-        while let Some(accepted) = accept(&self.front, &mut self.spare, &self.gate).now_or_never()
-            && let Ok((client, to_server)) = accepted
-        {
+        while let Some((client, to_server)) = self.accept_now() {
             self.open(client, to_server);
         }
         let up_to = self.gate.last();
@@ -206,6 +203,40 @@ impl Acceptor {
             .send_modify(|setup| Arc::make_mut(setup).end(up_to, how));
         while self.connections.join_next().await.is_some() {}
     }
+
+    /// A connection that waits in the backlog. The system is asked itself: the runtime knows only of those that it has been
+    /// told of.
+    fn accept_now(&mut self) -> Option<(TcpStream, TcpSocket)> {
+        let Front::Up(listener) = &self.front else {
+            return None;
+        };
+        let to_server = match self.spare.take() {
+            Some(spare) => spare,
+            None => socket(self.gate.server()).ok()?,
+        };
+        match accept_waiting(listener).and_then(TcpStream::from_std) {
+            Ok(client) => Some((client, to_server)),
+            Err(_) => {
+                self.spare = Some(to_server);
+                None
+            }
+        }
+    }
+}
+
+/// What waits in the backlog of a listener that does not block.
+fn accept_waiting(listener: &TcpListener) -> io::Result<std::net::TcpStream> {
+    #[cfg(target_os = "linux")]
+    let accepted = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC)?;
+    #[cfg(not(target_os = "linux"))]
+    let accepted = {
+        let accepted = rustix::net::accept(listener)?;
+        rustix::io::fcntl_setfd(&accepted, rustix::io::FdFlags::CLOEXEC)?;
+        accepted
+    };
+    let accepted = std::net::TcpStream::from(accepted);
+    accepted.set_nonblocking(true)?;
+    Ok(accepted)
 }
 
 /// A connection, and the socket for its other half: taken first, since of connections that each lack one none would ever

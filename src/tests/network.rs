@@ -193,6 +193,19 @@ async fn open_connections_are_reset_closed_and_cut() {
 }
 
 #[tokio::test]
+async fn a_connection_that_only_its_client_knows_of_yet_is_reset_as_well() {
+    let fixture = Fixture::new();
+    let (_listener, address) = listener().await;
+    let proxy = Proxy::start(&fixture.case, "server", address).unwrap();
+    for _ in 0..200 {
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.reset_connections().await.unwrap();
+        assert_eq!(rest(&mut client).await, (vec![], true));
+    }
+    assert_eq!(fixture.end().await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn latency_takes_its_time_and_goes_away_at_once() {
     let mut pair = Pair::new().await;
     let latency = pair.proxy.add(Toxic::latency(secs(3600)).both());
