@@ -127,8 +127,11 @@ impl Executor {
             Ok(matrix) => {
                 let scenario = matrix.scenario;
                 findings.should_panic = scenario.options.should_panic;
-                files |= self.attempt(order, &matrix, &mut findings);
+                let has_folder = self.attempt(order, &matrix, &mut findings);
                 dirty = self.inspect(order, scenario, &mut findings);
+                // An empty one holds nothing to keep, and without it the next case need not wait for the runner.
+                let folder = order.folder(&self.config.folder);
+                files |= has_folder && std::fs::remove_dir(folder).is_err();
                 files = files || self.temporary.has_files();
             }
             Err(problem) => findings.body = Some(BodyEnd::Broken(problem)),
