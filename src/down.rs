@@ -126,7 +126,11 @@ mod tests {
                     None
                 }
                 // It may be closed before the client has looked.
-                (Down::AcceptThenClose, Err(_)) => None,
+                (Down::AcceptThenClose, Err(error)) => {
+                    let kinds = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+                    assert!(kinds.contains(&error.kind()), "{error}");
+                    None
+                }
                 (Down::AcceptThenClose, Ok(mut connection)) => {
                     let read = timeout(SEEN_WITHIN, connection.read(&mut [0; 8])).await.unwrap();
                     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");

@@ -1,29 +1,34 @@
 //! The proxies between the parameters of a case: in front of the ports of a node, or of what one client connects to.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use robust_test_harness::case::{Case, WeakCase};
 
-use crate::network::{Origin, Proxy, ProxyError};
-use crate::origin::Origins;
+use crate::network::{AddedToxic, Origin, Proxy, ProxyError, Toxic};
 
 /// A proxy for each port that is asked for, started then.
-#[derive(Debug)]
 pub(crate) struct Fronts {
     case: WeakCase,
     /// Whose they are, for their names.
     owner: String,
     /// Tells where connections come from.
-    origins: Option<Origins>,
+    origin: Option<Origin>,
     proxies: Mutex<BTreeMap<String, Proxy>>,
 }
 
+impl fmt::Debug for Fronts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(&*self.proxies()).finish()
+    }
+}
+
 impl Fronts {
-    pub(crate) fn new(case: &Case, owner: String, origins: Option<Origins>) -> Self {
+    pub(crate) fn new(case: &Case, owner: String, origin: Option<Origin>) -> Self {
         Self {
-            origins,
+            origin,
             case: case.downgrade(),
             owner,
             proxies: Mutex::default(),
@@ -31,36 +36,30 @@ impl Fronts {
     }
 
     /// The proxy for what is called `name`, in front of this address.
-    pub(crate) fn of(&self, name: &str, behind: SocketAddr) -> Result<Proxy, ProxyError> {
-        let mut proxies = self.proxies();
-        if let Some(proxy) = proxies.get(name) {
-            return Ok(proxy.clone());
-        }
-        let title = format!("{} {name}", self.owner);
-        let case = self
-            .case
-            .upgrade()
-            .ok_or_else(|| ProxyError::Ended { proxy: title.clone() })?;
-        let origin = self
-            .origins
-            .clone()
-            .map(|origins| -> Box<Origin> { Box::new(move |client, proxy| origins.of(client, proxy)) });
-        let proxy = Proxy::start_telling(&case, title, behind, origin)?;
-        proxies.insert(name.to_owned(), proxy.clone());
-        Ok(proxy)
-    }
-
-    /// The same for callers who cannot go on without it.
     ///
     /// # Panics
     /// When it cannot be started.
     #[track_caller]
     pub(crate) fn expect(&self, name: &str, behind: SocketAddr) -> Proxy {
-        match self.of(name, behind) {
-            Ok(proxy) => proxy,
+        let mut proxies = self.proxies();
+        if let Some(proxy) = proxies.get(name) {
+            return proxy.clone();
+        }
+        match self.start(format!("{} {name}", self.owner), behind) {
+            Ok(proxy) => {
+                proxies.insert(name.to_owned(), proxy.clone());
+                proxy
+            }
             Err(ProxyError::Start { proxy, source }) => panic!("proxy `{proxy}` cannot be started: {source}"),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    fn start(&self, name: String, behind: SocketAddr) -> Result<Proxy, ProxyError> {
+        let Some(case) = self.case.upgrade() else {
+            return Err(ProxyError::Ended { proxy: name });
+        };
+        Proxy::start_telling(&case, name, behind, self.origin.clone())
     }
 
     /// One that was asked for.
@@ -68,9 +67,12 @@ impl Fronts {
         self.proxies().get(name).cloned()
     }
 
-    /// All that were asked for.
-    pub(crate) fn all(&self) -> Vec<Proxy> {
-        self.proxies().values().cloned().collect()
+    /// Adds a toxic to each that was asked for.
+    pub(crate) fn add(&self, toxic: &Toxic) -> Vec<AddedToxic> {
+        self.proxies()
+            .values()
+            .map(|proxy| proxy.add(toxic.clone()))
+            .collect()
     }
 
     /// What was asked for.

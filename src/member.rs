@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::network::ProxyError;
 use crate::place::Place;
 
 /// A node of a cluster, for the others.
@@ -38,22 +37,7 @@ impl Member {
     /// As [`Member::port`].
     #[track_caller]
     pub fn address(&self, name: &str) -> SocketAddr {
-        expect_advertised(&self.0, name)
-    }
-}
-
-/// Where others reach a port of a node.
-///
-/// # Panics
-/// When no port of this machine is free.
-#[track_caller]
-pub(crate) fn expect_advertised(place: &Place, name: &str) -> SocketAddr {
-    match place.advertised(name) {
-        Ok(address) => address,
-        Err(ProxyError::Start { source, .. }) => {
-            panic!("node `{}` gets no port `{name}`: {source}", place.name())
-        }
-        Err(error) => panic!("node `{}` gets no port `{name}`: {error}", place.name()),
+        self.0.expect_advertised(name)
     }
 }
 

@@ -7,6 +7,7 @@
 //! Knows no servers, clients or clusters: addresses alone.
 
 mod accept;
+mod active;
 mod entry;
 mod hits;
 mod lane;

@@ -24,8 +24,9 @@ use std::sync::Arc;
 
 use crate::command::{Embedded, ServerCommand};
 use crate::in_process::{self, Ending, Stopping};
-use crate::member::{Member, Members, expect_advertised};
-use crate::place::{Place, ProgramError, View, WriteFileError, local};
+use crate::member::{Member, Members};
+use crate::place::{Place, ProgramError, View, WriteFileError};
+use crate::port::local;
 use crate::service::Service;
 use crate::tls::{TlsError, TlsFiles};
 use crate::view::{Internals, InternalsView};
@@ -113,11 +114,9 @@ impl<S: Service> Node<S> {
     ///
     /// # Panics
     /// When no port of this machine is free.
+    #[track_caller]
     pub fn port(&self, name: &str) -> u16 {
-        match self.place.port(name) {
-            Ok(port) => port,
-            Err(error) => panic!("node `{}` gets no port `{name}`: {error}", self.name()),
-        }
+        self.place.expect_port(name, View::Client)
     }
 
     /// As [`Node::port`], for what operators talk to and clients do not: [`crate::view::NodeLink`] has it,
@@ -125,17 +124,16 @@ impl<S: Service> Node<S> {
     ///
     /// # Panics
     /// As [`Node::port`].
+    #[track_caller]
     pub fn admin_port(&self, name: &str) -> u16 {
-        match self.place.port_for(name, View::Admin) {
-            Ok(port) => port,
-            Err(error) => panic!("node `{}` gets no port `{name}`: {error}", self.name()),
-        }
+        self.place.expect_port(name, View::Admin)
     }
 
     /// `127.0.0.1` and [`Node::port`].
     ///
     /// # Panics
     /// As [`Node::port`].
+    #[track_caller]
     pub fn address(&self, name: &str) -> SocketAddr {
         local(self.port(name))
     }
@@ -147,7 +145,7 @@ impl<S: Service> Node<S> {
     /// As [`Node::port`].
     #[track_caller]
     pub fn advertised(&self, name: &str) -> SocketAddr {
-        expect_advertised(&self.place, name)
+        self.place.expect_advertised(name)
     }
 
     /// The value of one of the kind's `variants(..)` that this node has: the same over restarts.

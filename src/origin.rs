@@ -5,29 +5,25 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::listener::holder;
-use crate::member::WeakMembers;
+use crate::member::{Members, WeakMembers};
+use crate::network::Origin;
 use crate::sock_diag::connected;
 
-/// Tells where connections come from.
-#[derive(Debug, Clone)]
-pub(crate) struct Origins(WeakMembers);
+/// Tells the name of the node that made a connection, if it is one of `members`.
+pub(crate) fn among(members: &Members) -> Origin {
+    let members = members.downgrade();
+    Arc::new(move |client, proxy| find(&members, client, proxy))
+}
 
-impl Origins {
-    pub(crate) fn new(members: WeakMembers) -> Self {
-        Self(members)
-    }
-
-    /// The name of the node that made the connection from `client` to `proxy`; `None` where it is none of them, or where
-    /// that cannot be told. A look takes some 100 µs.
-    pub(crate) fn of(&self, client: SocketAddr, proxy: SocketAddr) -> Option<String> {
-        let members = self.0.upgrade()?;
-        let socket = connected(client, proxy).ok()?;
-        let places = members.places();
-        let groups = places
-            .iter()
-            .filter_map(|place| Some((place.name(), place.leader()?)));
-        holder(&BTreeSet::from([socket.inode]), groups).map(str::to_owned)
-    }
+fn find(members: &WeakMembers, client: SocketAddr, proxy: SocketAddr) -> Option<String> {
+    let members = members.upgrade()?;
+    let socket = connected(client, proxy).ok()?;
+    let places = members.places();
+    let groups = places
+        .iter()
+        .filter_map(|place| Some((place.name(), place.leader()?)));
+    holder(&BTreeSet::from([socket.inode]), groups).map(str::to_owned)
 }

@@ -3,22 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use robust_test_harness::case::Case;
 use robust_test_harness::param::{Environment, INSTALLED};
 use robust_test_harness::variant::Variants;
 
 use crate::front::Fronts;
 use crate::log::Log;
-use crate::member::Members;
-use crate::network::{Proxy, ProxyError};
+use crate::network::Proxy;
 use crate::oracle::Oracles;
-use crate::origin::Origins;
-use crate::port::Lease;
+use crate::port::{Lease, local};
 use crate::tls::{Subject, TlsError, TlsFiles};
 use crate::variant;
 
@@ -143,10 +140,9 @@ impl Place {
         self
     }
 
-    /// The same place behind proxies, which tell connections of `members` from others.
-    pub(crate) fn proxied(mut self, case: &Case, members: &Members) -> Self {
-        let origins = Origins::new(members.downgrade());
-        self.fronts = Some(Fronts::new(case, self.name.clone(), Some(origins)));
+    /// The same place behind these proxies.
+    pub(crate) fn behind(mut self, fronts: Fronts) -> Self {
+        self.fronts = Some(fronts);
         self
     }
 
@@ -254,15 +250,28 @@ impl Place {
         Ok(())
     }
 
+    /// As [`Place::port_for`], for callers who cannot go on without it.
+    ///
+    /// # Panics
+    /// When no port of this machine is free.
+    #[track_caller]
+    pub(crate) fn expect_port(&self, name: &str, view: View) -> u16 {
+        match self.port_for(name, view) {
+            Ok(port) => port,
+            Err(error) => panic!("node `{}` gets no port `{name}`: {error}", self.name),
+        }
+    }
+
     /// Where others reach the port called `name`, which is leased when it is asked for the first time.
-    pub(crate) fn advertised(&self, name: &str) -> Result<SocketAddr, ProxyError> {
-        let port = self.port(name).map_err(|source| ProxyError::Start {
-            proxy: format!("{} {name}", self.name),
-            source,
-        })?;
+    ///
+    /// # Panics
+    /// When no port of this machine is free.
+    #[track_caller]
+    pub(crate) fn expect_advertised(&self, name: &str) -> SocketAddr {
+        let real = local(self.expect_port(name, View::Client));
         match &self.fronts {
-            Some(fronts) if !self.is_admin(name) => Ok(fronts.of(name, local(port))?.address()),
-            _ => Ok(local(port)),
+            Some(fronts) if !self.is_admin(name) => fronts.expect(name, real).address(),
+            _ => real,
         }
     }
 
@@ -282,25 +291,11 @@ impl Place {
                 self.name
             )
         };
-        // Starts it, and panics for a port that there is not or that is not for clients.
-        let address = self.expect_endpoint(name, View::Client);
-        fronts
-            .get(name)
-            .unwrap_or_else(|| panic!("nothing is in front of {address}"))
+        fronts.expect(name, self.expect_real(name, View::Client))
     }
 
-    /// The address of a port that was asked for before, if it is for `view`; that of its proxy where it has one and
-    /// users ask.
-    #[track_caller]
-    pub(crate) fn endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
-        let real = self.real_endpoint(name, view)?;
-        match &self.fronts {
-            Some(fronts) if view == View::Client => Ok(fronts.expect(name, real).address()),
-            _ => Ok(real),
-        }
-    }
-
-    fn real_endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
+    /// The address of a port that was asked for before, if it is for `view`.
+    fn endpoint(&self, name: &str, view: View) -> Result<SocketAddr, NoEndpoint> {
         if let Some(external) = self.external() {
             let address = external.get(name).copied();
             return address.ok_or_else(|| NoEndpoint::External(external.keys().cloned().collect()));
@@ -313,9 +308,19 @@ impl Place {
         }
     }
 
-    /// As [`Place::endpoint`], for callers who named a port that there must be.
+    /// As [`Place::endpoint`], for callers who named a port that there must be; that of its proxy where it has one and users
+    /// ask.
     #[track_caller]
     pub(crate) fn expect_endpoint(&self, name: &str, view: View) -> SocketAddr {
+        let real = self.expect_real(name, view);
+        match &self.fronts {
+            Some(fronts) if view == View::Client => fronts.expect(name, real).address(),
+            _ => real,
+        }
+    }
+
+    #[track_caller]
+    fn expect_real(&self, name: &str, view: View) -> SocketAddr {
         let (node, kind) = (&self.name, self.kind);
         match self.endpoint(name, view) {
             Ok(address) => address,
@@ -478,8 +483,4 @@ pub(crate) fn unavailable(
     program(kind, declared, INSTALLED, environment)
         .err()
         .map(|error| error.to_string())
-}
-
-pub(crate) fn local(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
 }

@@ -67,6 +67,11 @@ impl Lease {
     }
 }
 
+/// A port of this machine, as everything here reaches it.
+pub(crate) fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
 /// Whether a socket without `SO_REUSEADDR` could be bound to the port: nobody listens there, and no closed
 /// connection of an earlier holder lingers in TIME_WAIT, over which a server without that option stumbles.
 fn is_free(port: u16) -> bool {

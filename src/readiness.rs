@@ -18,7 +18,8 @@ use crate::exit::Exit;
 use crate::instance::Instance;
 use crate::launch::StartError;
 use crate::listener::{Owner, owner};
-use crate::place::{Place, local};
+use crate::place::Place;
+use crate::port::local;
 
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(20);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
@@ -33,13 +34,16 @@ pub(crate) struct Socket {
 
 /// The listening sockets on a port, whatever their address.
 pub(crate) fn listeners(port: u16) -> io::Result<Vec<Socket>> {
+    let kernel = kernel()?;
     let mut found = Vec::new();
-    for family in [AddressFamily::INET, AddressFamily::INET6] {
-        let anywhere = match family {
-            AddressFamily::INET => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-            _ => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
-        };
-        ask(&request(DUMP, 1 << LISTEN, anywhere, None), &mut found)?;
+    for anywhere in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
+        let anywhere = SocketAddr::new(anywhere, port);
+        send(
+            &kernel,
+            &request(DUMP, 1 << LISTEN, anywhere, None),
+            SendFlags::empty(),
+        )?;
+        while !hear(&kernel, &mut found)? {}
     }
     found.retain(|socket| socket.state == LISTEN && socket.local.port() == port);
     Ok(found)
@@ -48,36 +52,38 @@ pub(crate) fn listeners(port: u16) -> io::Result<Vec<Socket>> {
 /// The socket at the `local` end of a connection to `remote`; an error of [`io::ErrorKind::NotFound`] where there is
 /// none any more.
 pub(crate) fn connected(local: SocketAddr, remote: SocketAddr) -> io::Result<Socket> {
+    let kernel = kernel()?;
+    send(
+        &kernel,
+        &request(ONE, u32::MAX, local, Some(remote)),
+        SendFlags::empty(),
+    )?;
     let mut found = Vec::new();
-    ask(&request(ONE, u32::MAX, local, Some(remote)), &mut found)?;
+    // One message is the whole answer.
+    hear(&kernel, &mut found)?;
     let found = found
         .into_iter()
         .find(|socket| socket.local.port() == local.port());
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-fn ask(request: &[u8], found: &mut Vec<Socket>) -> io::Result<()> {
+fn kernel() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let kernel = socket_with(
+    let protocol = Some(netlink::SOCK_DIAG);
+    Ok(socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,
         flags,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    send(&kernel, request, SendFlags::empty())?;
-    let mut answer = vec![0; 32 << 10];
-    let mut is_over = false;
-    while !is_over {
-        // The kernel has answered before `send` returned, so this never waits.
-        let (length, _) = recv(&kernel, &mut answer[..], RecvFlags::empty())?;
-        is_over = parse_answer(&answer[..length], found)? || is_one(request);
-    }
-    Ok(())
+        protocol,
+    )?)
 }
 
-/// Whether one message is the whole answer.
-fn is_one(request: &[u8]) -> bool {
-    array(request, 6).map(u16::from_ne_bytes) == Some(ONE)
+/// Takes one datagram of an answer; whether a list was over with it.
+fn hear(kernel: &OwnedFd, found: &mut Vec<Socket>) -> io::Result<bool> {
+    let mut answer = vec![0; 32 << 10];
+    // The kernel has answered before `send` returned, so this never waits.
+    let (length, _) = recv(kernel, &mut answer[..], RecvFlags::empty())?;
+    parse_answer(&answer[..length], found)
 }
 
 /// `nlmsghdr` and `inet_diag_req_v2`.

@@ -12,7 +12,8 @@ use crate::down::{Down, StandIn};
 use crate::exit::{Exit, Signal};
 use crate::instance::{Death, External, Instance, KillError, PauseError, StopError};
 use crate::log_limit::LogLimit;
-use crate::place::{Place, local};
+use crate::place::Place;
+use crate::port::local;
 use crate::shared::Sharing;
 use crate::view::Internals;
 

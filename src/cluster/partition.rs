@@ -4,7 +4,7 @@
 //! to another, as a cut cable does, so nothing is lost when it is healed. Clients and operators reach every node all the
 //! while.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub enum Partition {
     Groups(Vec<Vec<usize>>),
     /// The nodes in two groups by number, the first one the smaller where they are not equal.
     Halves,
-    /// Each node hears its two neighbours alone, by number: every node sees a majority, and no two see the same one. Of five
-    /// nodes and more, since with fewer all are neighbours or next to it.
+    /// Each node hears its two neighbours alone, by number: of five nodes every one sees a majority, and no two see the same
+    /// one. Of three and fewer all are neighbours.
     Ring,
     /// What the first says, the second does not hear; the other way all is well.
     OneWay {
@@ -161,14 +161,7 @@ pub struct Partitioned {
 impl Partitioned {
     /// What it held so far, over all pairs of nodes.
     pub fn hits(&self) -> Hits {
-        self.toxics
-            .iter()
-            .map(AddedToxic::hits)
-            .fold(Hits::default(), |sum, one| Hits {
-                connections: sum.connections + one.connections,
-                bytes: sum.bytes + one.bytes,
-                closed: sum.closed + one.closed,
-            })
+        self.toxics.iter().map(AddedToxic::hits).sum()
     }
 
     /// Waits until it has held something.
@@ -256,10 +249,11 @@ impl<S: Service> Cluster<S> {
                 numbers,
             });
         }
+        let mut placed = BTreeMap::new();
         for node in &nodes {
-            if node.place().fronts().is_none() {
+            let Some(fronts) = node.place().fronts() else {
                 return Err(PartitionError::NotProxied { cluster: cluster() });
-            }
+            };
             if let Some(why) = untold(node) {
                 return Err(PartitionError::Untold {
                     cluster: cluster(),
@@ -268,14 +262,15 @@ impl<S: Service> Cluster<S> {
                     why,
                 });
             }
+            placed.insert(node.number(), (node.name(), fronts));
         }
         tracing::info!(cluster = self.name(), partition = text, "partitioned");
         let mut toxics = Vec::new();
         for (from, to) in cuts {
-            let (from, to) = (self.node(from), self.node(to));
+            let ((from, its_proxies), (to, their_proxies)) = (placed[&from], placed[&to]);
             // What it says on connections that it made, and on those that it was asked for.
-            toxics.extend(stall(&to, Toxic::stall().upstream().of_node(from.name())));
-            toxics.extend(stall(&from, Toxic::stall().downstream().of_node(to.name())));
+            toxics.extend(their_proxies.add(&Toxic::stall().upstream().of_node(from)));
+            toxics.extend(its_proxies.add(&Toxic::stall().downstream().of_node(to)));
         }
         Ok(Partitioned {
             cluster: cluster(),
@@ -283,15 +278,6 @@ impl<S: Service> Cluster<S> {
             toxics,
         })
     }
-}
-
-fn stall<S: Service>(node: &Server<S>, toxic: Toxic) -> Vec<AddedToxic> {
-    let proxies = node
-        .place()
-        .fronts()
-        .map(|fronts| fronts.all())
-        .unwrap_or_default();
-    proxies.iter().map(|proxy| proxy.add(toxic.clone())).collect()
 }
 
 /// Why it cannot be told which connections are the node's.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,14 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::entry::Connection;
+use super::entry::{Connection, FindMaker};
 use super::lane::Lane;
 use super::link::{self, Ended};
-use super::setup::{Setup, Tap};
+use super::setup::{OpenConnection, Setup, Tap};
 use super::toxic::Stream;
 use crate::clock::human;
 use crate::down::{Down, StandIn};
-use crate::place::local;
-use crate::port::Lease;
+use crate::port::{Lease, local};
 
 /// How long the server may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -44,48 +43,24 @@ pub(super) enum What {
     Up,
 }
 
-/// Where connections go, and how many there were.
-pub(super) struct Gate {
-    server: Mutex<SocketAddr>,
-    seed: Seed,
-    origin: Option<Box<Origin>>,
-    last: AtomicU64,
-}
+/// Tells who made a connection, by the addresses of the client and of the proxy; `None` where that cannot be told.
+pub(crate) type Origin = Arc<dyn Fn(SocketAddr, SocketAddr) -> Option<String> + Send + Sync>;
 
-/// Who made a connection, by the addresses of the client and of the proxy; `None` where that cannot be told.
-pub(crate) type Origin = dyn Fn(SocketAddr, SocketAddr) -> Option<String> + Send + Sync;
+/// Where a proxy's connections go; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Target(Arc<Mutex<SocketAddr>>);
 
-impl Gate {
-    pub(super) fn new(server: SocketAddr, seed: Seed, origin: Option<Box<Origin>>) -> Self {
-        Self {
-            server: Mutex::new(server),
-            seed,
-            origin,
-            last: AtomicU64::new(0),
-        }
+impl Target {
+    pub(super) fn new(server: SocketAddr) -> Self {
+        Self(Arc::new(Mutex::new(server)))
     }
 
-    pub(super) fn server(&self) -> SocketAddr {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn get(&self) -> SocketAddr {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_server(&self, server: SocketAddr) {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
-    }
-
-    /// The number of the last connection, from 1 on.
-    pub(super) fn last(&self) -> u64 {
-        self.last.load(Ordering::SeqCst)
-    }
-
-    fn next(&self, client: &TcpStream) -> Connection {
-        let number = self.last.fetch_add(1, Ordering::SeqCst) + 1;
-        Connection::new(self.seed, number, self.origin(client))
-    }
-
-    fn origin(&self, client: &TcpStream) -> Option<String> {
-        let origin = self.origin.as_ref()?;
-        origin(client.peer_addr().ok()?, client.local_addr().ok()?)
+    pub(super) fn set(&self, server: SocketAddr) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = server;
     }
 }
 
@@ -101,30 +76,38 @@ pub(super) struct Acceptor {
     front: Front,
     /// Held as long as the port is to stay its own.
     lease: Lease,
-    gate: Arc<Gate>,
-    tap: Tap,
+    target: Target,
+    origin: Option<Origin>,
+    seed: Seed,
+    tap: Arc<Tap>,
     setup: Arc<watch::Sender<Arc<Setup>>>,
     /// The socket for the other half of the next connection.
     spare: Option<TcpSocket>,
     connections: JoinSet<()>,
+    /// The number of the last connection, from 1 on.
+    last: u64,
 }
 
 impl Acceptor {
     pub(super) fn new(
-        listener: TcpListener,
-        lease: Lease,
-        gate: Arc<Gate>,
-        tap: Tap,
+        (listener, lease): (TcpListener, Lease),
+        target: Target,
+        origin: Option<Origin>,
+        seed: Seed,
+        tap: Arc<Tap>,
         setup: Arc<watch::Sender<Arc<Setup>>>,
     ) -> Self {
         Self {
             front: Front::Up(listener),
             lease,
-            gate,
+            target,
+            origin,
+            seed,
             tap,
             setup,
             spare: None,
             connections: JoinSet::new(),
+            last: 0,
         }
     }
 
@@ -137,11 +120,11 @@ impl Acceptor {
                     let result = self.obey(command.what).await;
                     let _nobody_asks = command.done.send(result);
                 }
-                accepted = accept(&self.front, &mut self.spare, &self.gate) => match accepted {
+                accepted = accept(&self.front, &mut self.spare, &self.target) => match accepted {
                     Ok((client, to_server)) => self.open(client, to_server),
                     Err(_) => {
                         // The next ones wait in the backlog meanwhile.
-                        self.tap.totals.starved.fetch_add(1, Ordering::Relaxed);
+                        self.tap.starved.fetch_add(1, Ordering::Relaxed);
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
@@ -151,16 +134,19 @@ impl Acceptor {
     }
 
     fn open(&mut self, client: TcpStream, to_server: TcpSocket) {
-        let (connection, server) = (self.gate.next(&client), self.gate.server());
-        let setup = self.setup.subscribe();
-        self.connections.spawn(open(
-            client,
-            to_server,
-            connection,
-            server,
-            self.tap.clone(),
-            setup,
-        ));
+        self.last += 1;
+        let connection = Connection::new(self.seed, self.last, self.find_maker(&client));
+        let (server, tap, setup) = (self.target.get(), Arc::clone(&self.tap), self.setup.subscribe());
+        self.connections
+            .spawn(open(client, to_server, connection, server, tap, setup));
+    }
+
+    fn find_maker(&self, client: &TcpStream) -> FindMaker {
+        let Some(origin) = self.origin.clone() else {
+            return Box::new(|| None);
+        };
+        let addresses = client.peer_addr().ok().zip(client.local_addr().ok());
+        Box::new(move || addresses.and_then(|(client, proxy)| origin(client, proxy)))
     }
 
     /// Does what it is told. When that fails nobody listens.
@@ -198,10 +184,10 @@ impl Acceptor {
         while let Some((client, to_server)) = self.accept_now() {
             self.open(client, to_server);
         }
-        let up_to = self.gate.last();
-        self.setup
-            .send_modify(|setup| Arc::make_mut(setup).end(up_to, how));
+        let tell = |ended| self.setup.send_modify(|setup| Arc::make_mut(setup).ended = ended);
+        tell(Some(how));
         while self.connections.join_next().await.is_some() {}
+        tell(None);
     }
 
     /// A connection that waits in the backlog. The system is asked itself: the runtime knows only of those that it has been
@@ -210,10 +196,7 @@ impl Acceptor {
         let Front::Up(listener) = &self.front else {
             return None;
         };
-        let to_server = match self.spare.take() {
-            Some(spare) => spare,
-            None => socket(self.gate.server()).ok()?,
-        };
+        let to_server = take_or_make(&mut self.spare, &self.target).ok()?;
         match accept_waiting(listener).and_then(TcpStream::from_std) {
             Ok(client) => Some((client, to_server)),
             Err(_) => {
@@ -244,26 +227,23 @@ fn accept_waiting(listener: &TcpListener) -> io::Result<std::net::TcpStream> {
 async fn accept(
     front: &Front,
     spare: &mut Option<TcpSocket>,
-    gate: &Gate,
+    target: &Target,
 ) -> io::Result<(TcpStream, TcpSocket)> {
     let Front::Up(listener) = front else {
         // What connects comes to something else.
         return std::future::pending().await;
     };
-    if spare.is_none() {
-        *spare = Some(socket(gate.server())?);
-    }
+    // Kept over a wait that is broken off.
+    *spare = Some(take_or_make(spare, target)?);
     let (client, _) = listener.accept().await?;
-    match spare.take() {
-        Some(to_server) => Ok((client, to_server)),
-        None => Ok((client, socket(gate.server())?)),
-    }
+    Ok((client, take_or_make(spare, target)?))
 }
 
-fn socket(server: SocketAddr) -> io::Result<TcpSocket> {
-    match server {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
+fn take_or_make(spare: &mut Option<TcpSocket>, target: &Target) -> io::Result<TcpSocket> {
+    match (spare.take(), target.get()) {
+        (Some(spare), _) => Ok(spare),
+        (None, SocketAddr::V4(_)) => TcpSocket::new_v4(),
+        (None, SocketAddr::V6(_)) => TcpSocket::new_v6(),
     }
 }
 
@@ -273,10 +253,10 @@ async fn open(
     to_server: TcpSocket,
     connection: Connection,
     server: SocketAddr,
-    tap: Tap,
+    tap: Arc<Tap>,
     mut setup: watch::Receiver<Arc<Setup>>,
 ) {
-    let _open = tap.open();
+    let _open = OpenConnection::of(&tap);
     // As in a cut cable, where not even the request for a connection gets through.
     if !stalls_are_over(&connection, &mut setup).await {
         return link::reset(&client);
@@ -284,7 +264,7 @@ async fn open(
     let connecting = tokio::time::timeout(CONNECT_WITHIN, to_server.connect(server));
     let connected = tokio::select! {
         connected = connecting => connected,
-        () = is_to_end(&connection, &mut setup) => return link::reset(&client),
+        _ = setup.wait_for(|setup| setup.ended.is_some()) => return link::reset(&client),
     };
     let server = match connected {
         Ok(Ok(server)) => server,
@@ -308,13 +288,13 @@ async fn stalls_are_over(connection: &Connection, setup: &mut watch::Receiver<Ar
     let mut lane = Lane::new(Stream::Upstream, connection.clone(), Instant::now());
     loop {
         let now = setup.borrow_and_update().clone();
-        if now.ended(connection.number()).is_some() {
+        if now.ended.is_some() {
             return false;
         }
-        if now.toxics().is_empty() {
+        if now.toxics.is_empty() {
             return true;
         }
-        lane.refresh(now.toxics(), Instant::now());
+        lane.refresh(&now.toxics, Instant::now());
         if !lane.is_stalled() {
             return true;
         }
@@ -323,9 +303,4 @@ async fn stalls_are_over(connection: &Connection, setup: &mut watch::Receiver<Ar
             return false;
         }
     }
-}
-
-/// Waits until the connection is to end.
-async fn is_to_end(connection: &Connection, setup: &mut watch::Receiver<Arc<Setup>>) {
-    while setup.borrow_and_update().ended(connection.number()).is_none() && setup.changed().await.is_ok() {}
 }

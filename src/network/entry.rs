@@ -1,6 +1,6 @@
 //! A toxic as it is on a proxy: numbered, counted, replaced when it is changed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -21,35 +21,43 @@ pub(super) struct Entry {
     pub(super) hits: Arc<Counter>,
 }
 
-/// One connection, for what is drawn and counted for it.
+/// One connection, for what is drawn and counted for it; clones are the same one.
 #[derive(Debug, Clone)]
-pub(super) struct Connection {
+pub(super) struct Connection(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     /// The proxy's.
     seed: Seed,
     number: u64,
-    /// Who made it.
-    from: Option<Arc<str>>,
+    /// Who made it: looked for when a toxic is for the connections of one node.
+    maker: LazyLock<Option<String>, FindMaker>,
     /// The toxics that have bitten it.
-    bitten: Arc<Mutex<Vec<u64>>>,
+    bitten: Mutex<Vec<u64>>,
 }
 
+/// Tells who made a connection, where that can be told.
+pub(super) type FindMaker = Box<dyn FnOnce() -> Option<String> + Send>;
+
 impl Connection {
-    pub(super) fn new(seed: Seed, number: u64, from: Option<String>) -> Self {
-        Self {
+    pub(super) fn new(seed: Seed, number: u64, find_maker: FindMaker) -> Self {
+        Self(Arc::new(Inner {
             seed,
             number,
-            from: from.map(Into::into),
-            bitten: Arc::default(),
-        }
+            maker: LazyLock::new(find_maker),
+            bitten: Mutex::default(),
+        }))
     }
 
     pub(super) fn number(&self) -> u64 {
-        self.number
+        self.0.number
     }
 
     /// Whether the toxic is for this connection: the same answer whenever it is asked.
     pub(super) fn is_hit_by(&self, entry: &Entry) -> bool {
-        if !entry.toxic.is_for(self.from.as_deref()) {
+        if let Some(node) = entry.toxic.node()
+            && self.0.maker.as_deref() != Some(node)
+        {
             return false;
         }
         let part = entry.toxic.part();
@@ -62,15 +70,13 @@ impl Connection {
     }
 
     fn stream(&self, purpose: &str, entry: &Entry) -> ChaCha8Rng {
-        self.seed.stream(&format!(
-            "connection {} {purpose} toxic {}",
-            self.number, entry.number
-        ))
+        let name = format!("connection {} {purpose} toxic {}", self.0.number, entry.number);
+        self.0.seed.stream(&name)
     }
 
     /// Takes note that the toxic bites it.
     pub(super) fn bitten_by(&self, entry: &Entry) {
-        let mut bitten = self.bitten.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bitten = self.0.bitten.lock().unwrap_or_else(PoisonError::into_inner);
         if !bitten.contains(&entry.number) {
             bitten.push(entry.number);
             entry.hits.connection();

@@ -20,6 +20,16 @@ impl Hits {
     }
 }
 
+impl std::iter::Sum for Hits {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            connections: sum.connections + one.connections,
+            bytes: sum.bytes + one.bytes,
+            closed: sum.closed + one.closed,
+        })
+    }
+}
+
 /// The same while it counts.
 #[derive(Debug, Default)]
 pub(super) struct Counter {

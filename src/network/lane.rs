@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use rand_chacha::ChaCha8Rng;
 
+use super::active::Active;
 use super::entry::{Connection, Entry};
 use super::toxic::{Effect, Stream};
 
@@ -80,54 +80,8 @@ struct Piece {
 #[derive(Debug, Clone, Copy)]
 struct End {
     arrived: Instant,
-    luck: f64,
     is_reset: bool,
     due: Instant,
-}
-
-/// A toxic on this lane.
-#[derive(Debug)]
-struct Active {
-    entry: Arc<Entry>,
-    since: Instant,
-    draws: ChaCha8Rng,
-    /// How many bytes have passed since.
-    passed: u64,
-    /// A bandwidth's: when the piece after the last one may begin.
-    free_at: Instant,
-    /// A stall's: it is known to hold something.
-    holds: bool,
-}
-
-impl Active {
-    fn bites(&self, connection: &Connection, bytes: usize) {
-        connection.bitten_by(&self.entry);
-        self.entry.hits.bytes(bytes);
-    }
-
-    fn closes(&self, connection: &Connection) {
-        connection.bitten_by(&self.entry);
-        self.entry.hits.closed();
-    }
-
-    /// When it does something by itself.
-    fn timer(&self) -> Option<Instant> {
-        match self.entry.toxic.effect() {
-            Effect::ResetPeer { after }
-            | Effect::HalfClose { after }
-            | Effect::Timeout { after: Some(after) } => Some(self.since + after),
-            _ => None,
-        }
-    }
-
-    /// Whether it is a stall of which nothing is known to be held.
-    fn may_hold(&self) -> bool {
-        self.entry.toxic.effect() == Effect::Stall && !self.holds
-    }
-
-    fn is(&self, is: impl Fn(Effect) -> bool) -> bool {
-        is(self.entry.toxic.effect())
-    }
 }
 
 impl Lane {
@@ -153,33 +107,17 @@ impl Lane {
             if !entry.toxic.is_on(self.stream) || !self.connection.is_hit_by(entry) {
                 continue;
             }
-            let known = before
-                .iter()
-                .position(|active| active.entry.number == entry.number);
-            let mut active = match known.map(|at| before.swap_remove(at)) {
-                Some(active) if active.entry.revision == entry.revision => active,
-                Some(active) => Active {
-                    entry: Arc::clone(entry),
-                    since: now,
-                    passed: 0,
-                    ..active
-                },
-                None => Active {
-                    entry: Arc::clone(entry),
-                    since: now,
-                    draws: self.connection.draws(entry, self.stream),
-                    passed: 0,
-                    free_at: now,
-                    holds: false,
-                },
+            let known = before.iter().position(|active| active.number() == entry.number);
+            let mut active = match known {
+                Some(at) => before.swap_remove(at).updated(entry, now),
+                None => Active::new(entry, &self.connection, self.stream, now),
             };
             // What was held meanwhile does not all pass at once.
             active.free_at = now;
             self.active.push(active);
         }
         let closing = self.closing.take();
-        self.closing =
-            closing.filter(|number| self.active.iter().any(|active| active.entry.number == *number));
+        self.closing = closing.filter(|number| self.active.iter().any(|active| active.number() == *number));
         self.reschedule();
         if !self.pieces.is_empty() {
             self.holds_something();
@@ -201,7 +139,11 @@ impl Lane {
     }
 
     fn any(&self, is: impl Fn(Effect) -> bool) -> bool {
-        self.active.iter().any(|active| active.is(&is))
+        self.first(is).is_some()
+    }
+
+    fn first(&self, is: impl Fn(Effect) -> bool) -> Option<&Active> {
+        self.active.iter().find(|active| is(active.effect()))
     }
 
     /// Bytes arrived.
@@ -211,30 +153,24 @@ impl Lane {
             return;
         }
         let mut bytes = bytes.to_vec();
-        let connection = &self.connection;
         for active in &mut self.active {
-            match active.entry.toxic.effect() {
-                Effect::Timeout { .. } => return active.bites(connection, bytes.len()),
-                Effect::Corrupt { one_byte_in } => {
-                    let flipped = flip(&mut bytes, one_byte_in, &mut active.draws);
-                    if flipped > 0 {
-                        active.bites(connection, flipped);
-                    }
-                }
+            match active.effect() {
+                Effect::Timeout { .. } => return active.bites(bytes.len()),
+                Effect::Corrupt { one_byte_in } => active.flip(&mut bytes, one_byte_in),
                 Effect::Truncate { bytes: most } if bytes.len() > most => {
-                    active.bites(connection, bytes.len() - most);
+                    active.bites(bytes.len() - most);
                     bytes.truncate(most);
                 }
                 Effect::LimitData { bytes: most } => {
                     let left = usize::try_from(most - active.passed).unwrap_or(usize::MAX);
                     if bytes.len() >= left {
-                        active.bites(connection, bytes.len() - left);
+                        active.bites(bytes.len() - left);
                         bytes.truncate(left);
-                        self.closing = Some(active.entry.number);
+                        self.closing = Some(active.number());
                     }
                     active.passed += bytes.len() as u64;
                 }
-                Effect::Latency { .. } | Effect::Bandwidth { .. } => active.bites(connection, bytes.len()),
+                Effect::Latency { .. } | Effect::Bandwidth { .. } => active.bites(bytes.len()),
                 _ => {}
             }
         }
@@ -244,8 +180,8 @@ impl Lane {
     /// What arrives after the receiver was told that the stream is over.
     fn lost_behind_an_end(&self, count: usize) {
         let ends = |effect| matches!(effect, Effect::HalfClose { .. } | Effect::LimitData { .. });
-        if let Some(active) = self.active.iter().find(|active| active.is(ends)) {
-            active.bites(&self.connection, count);
+        if let Some(active) = self.first(ends) {
+            active.bites(count);
         }
     }
 
@@ -256,8 +192,8 @@ impl Lane {
         while !bytes.is_empty() {
             let size = self.next_size().clamp(1, bytes.len());
             let rest = bytes.split_off(size);
-            let jitters = |effect| matches!(effect, Effect::Latency { jitter, .. } if !jitter.is_zero());
-            let luck = match self.active.iter_mut().find(|active| active.is(jitters)) {
+            let jitters = |active: &&mut Active| matches!(active.effect(), Effect::Latency { jitter, .. } if !jitter.is_zero());
+            let luck = match self.active.iter_mut().find(jitters) {
                 Some(active) => active.draws.random_range(-1.0..=1.0),
                 None => 0.0,
             };
@@ -276,8 +212,8 @@ impl Lane {
         }
         if self.pieces.back().is_some_and(|last| last.is_slice) {
             let slices = |effect| matches!(effect, Effect::Slicer { .. });
-            if let Some(active) = self.active.iter().find(|active| active.is(slices)) {
-                active.bites(&self.connection, count);
+            if let Some(active) = self.first(slices) {
+                active.bites(count);
             }
         }
     }
@@ -286,7 +222,7 @@ impl Lane {
     fn next_size(&mut self) -> usize {
         let mut size = usize::MAX;
         for active in &mut self.active {
-            match active.entry.toxic.effect() {
+            match active.effect() {
                 Effect::Bandwidth { bytes_per_second } => {
                     size = size.min(bytes_in(GRAIN, bytes_per_second));
                 }
@@ -308,7 +244,7 @@ impl Lane {
     fn due(&mut self, size: usize, arrived: Instant, luck: f64, is_slice: bool) -> Instant {
         let mut due = arrived;
         for active in &mut self.active {
-            match active.entry.toxic.effect() {
+            match active.effect() {
                 Effect::Latency { latency, jitter } => {
                     let seconds = latency.as_secs_f64() + luck * jitter.as_secs_f64();
                     due += Duration::from_secs_f64(seconds.max(0.0));
@@ -343,17 +279,16 @@ impl Lane {
         }
         self.pieces = pieces;
         if let Some(end) = &mut end {
-            end.due = self.end_due(end.arrived, end.luck);
+            end.due = self.end_due(end.arrived);
         }
         self.end = end;
     }
 
     /// The sender's stream is over, in an orderly way or not.
     pub(super) fn end_of_input(&mut self, is_reset: bool, now: Instant) {
-        let due = self.end_due(now, 0.0);
+        let due = self.end_due(now);
         self.end = Some(End {
             arrived: now,
-            luck: 0.0,
             is_reset,
             due,
         });
@@ -371,15 +306,12 @@ impl Lane {
         }
     }
 
-    fn end_due(&mut self, arrived: Instant, luck: f64) -> Instant {
-        let due = self.due(0, arrived, luck, false);
-        let late = self
-            .active
-            .iter()
-            .filter_map(|active| match active.entry.toxic.effect() {
-                Effect::SlowClose { delay } => Some(delay),
-                _ => None,
-            });
+    fn end_due(&mut self, arrived: Instant) -> Instant {
+        let due = self.due(0, arrived, 0.0, false);
+        let late = self.active.iter().filter_map(|active| match active.effect() {
+            Effect::SlowClose { delay } => Some(delay),
+            _ => None,
+        });
         due + late.sum::<Duration>()
     }
 
@@ -394,8 +326,7 @@ impl Lane {
     pub(super) fn holds_something(&mut self) {
         for active in &mut self.active {
             if active.may_hold() {
-                active.holds = true;
-                active.bites(&self.connection, self.queued);
+                active.holds(self.queued);
             }
         }
     }
@@ -439,9 +370,10 @@ impl Lane {
 
     fn finish(&mut self, end: End) -> Step {
         self.is_done = true;
-        let late = |effect| matches!(effect, Effect::SlowClose { .. });
-        for active in self.active.iter().filter(|active| active.is(late)) {
-            active.closes(&self.connection);
+        for active in &self.active {
+            if matches!(active.effect(), Effect::SlowClose { .. }) {
+                active.closes();
+            }
         }
         match (end.is_reset, self.is_shut) {
             (true, _) => Step::Reset,
@@ -455,17 +387,17 @@ impl Lane {
             if active.timer().is_none_or(|timer| timer > now) {
                 continue;
             }
-            match active.entry.toxic.effect() {
+            match active.effect() {
                 Effect::ResetPeer { .. } => {
-                    active.closes(&self.connection);
+                    active.closes();
                     return Some(Step::Reset);
                 }
                 Effect::Timeout { .. } => {
-                    active.closes(&self.connection);
+                    active.closes();
                     return Some(Step::Close);
                 }
                 Effect::HalfClose { .. } if !self.is_shut => {
-                    active.closes(&self.connection);
+                    active.closes();
                     self.shut();
                     return Some(Step::Finish);
                 }
@@ -477,15 +409,14 @@ impl Lane {
 
     /// When a toxic next does something by itself.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        let open = self.active.iter().filter(|active| {
-            !(self.is_shut && active.is(|effect| matches!(effect, Effect::HalfClose { .. })))
-        });
+        let is_over = |active: &&Active| self.is_shut && matches!(active.effect(), Effect::HalfClose { .. });
+        let open = self.active.iter().filter(|active| !is_over(active));
         open.filter_map(Active::timer).min()
     }
 
     fn tell_closed(&self, number: u64) {
-        if let Some(active) = self.active.iter().find(|active| active.entry.number == number) {
-            active.closes(&self.connection);
+        if let Some(active) = self.active.iter().find(|active| active.number() == number) {
+            active.closes();
         }
     }
 
@@ -494,7 +425,7 @@ impl Lane {
         let mut delay = Duration::ZERO;
         let mut rate: Option<u64> = None;
         for active in &self.active {
-            match active.entry.toxic.effect() {
+            match active.effect() {
                 Effect::Latency { latency, .. } => delay += latency,
                 Effect::Bandwidth { bytes_per_second } => {
                     rate = Some(rate.unwrap_or(u64::MAX).min(bytes_per_second));
@@ -531,18 +462,6 @@ impl Lane {
 fn bytes_in(time: Duration, bytes_per_second: u64) -> usize {
     // Saturates.
     (time.as_secs_f64() * bytes_per_second as f64) as usize
-}
-
-/// Flips a bit in one byte of so many, on average; returns in how many.
-fn flip(bytes: &mut [u8], one_byte_in: u32, draws: &mut ChaCha8Rng) -> usize {
-    let mut flipped = 0;
-    for byte in bytes {
-        if draws.random_ratio(1, one_byte_in) {
-            *byte ^= 1 << draws.random_range(0..8);
-            flipped += 1;
-        }
-    }
-    flipped
 }
 
 #[cfg(test)]

@@ -7,6 +7,14 @@ use crate::clock::{millis, secs};
 use crate::network::hits::{Counter, Hits};
 use crate::network::toxic::Toxic;
 
+fn hits(connections: u64, bytes: u64, closed: u64) -> Hits {
+    Hits {
+        connections,
+        bytes,
+        closed,
+    }
+}
+
 /// A lane at a time that passes only when it is told to.
 struct Fixture {
     lane: Lane,
@@ -22,7 +30,7 @@ impl Fixture {
 
     fn of_connection(number: u64, toxics: impl IntoIterator<Item = Toxic>) -> Self {
         let begin = Instant::now();
-        let connection = Connection::new(Seed(7), number, None);
+        let connection = Connection::new(Seed(7), number, Box::new(|| None));
         let mut fixture = Self {
             lane: Lane::new(Stream::Downstream, connection, begin),
             toxics: Vec::new(),
@@ -129,14 +137,7 @@ fn latency_holds_bytes_and_the_end_and_lets_them_go_when_it_is_changed() {
     assert_eq!(fixture.at(50).passed(), 5);
     assert_eq!(fixture.at(59).passed(), 0);
     assert_eq!(fixture.at(60).pass(), (vec![b"second".to_vec()], Step::Finish));
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 11,
-            closed: 0
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 11, 0));
 
     let mut fixture = Fixture::new([Toxic::latency(secs(50))]);
     fixture.take(b"bytes");
@@ -218,14 +219,7 @@ fn slices_are_of_the_asked_size_and_apart() {
     let whole = &pieces[..pieces.len() - 1];
     assert!(whole.iter().all(|size| (5..=15).contains(size)), "{pieces:?}");
     assert!(whole.iter().any(|size| *size != 10), "{pieces:?}");
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 200,
-            closed: 0
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 200, 0));
 }
 
 #[test]
@@ -235,14 +229,7 @@ fn a_limit_passes_so_many_bytes_and_closes() {
     assert!(matches!(fixture.pass().1, Step::Wait { .. }));
     fixture.take(b"890abc");
     assert_eq!(fixture.pass(), (vec![b"890".to_vec()], Step::Close));
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 3,
-            closed: 1
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 3, 1));
 }
 
 #[test]
@@ -256,14 +243,7 @@ fn a_timeout_loses_bytes_and_closes_and_a_black_hole_never_does() {
     fixture.take(b"lost");
     fixture.lane.end_of_input(false, fixture.now);
     assert_eq!((fixture.at(100_000).passed(), fixture.waits()), (0, None));
-    assert_eq!(
-        fixture.remove_all(),
-        [Hits {
-            connections: 1,
-            bytes: 4,
-            closed: 0
-        }]
-    );
+    assert_eq!(fixture.remove_all(), [hits(1, 4, 0)]);
     // Its end is told then.
     assert_eq!(fixture.pass(), (vec![], Step::Finish));
 }
@@ -273,14 +253,7 @@ fn a_stall_loses_nothing_and_reads_nothing() {
     let mut fixture = Fixture::new([]);
     fixture.take(b"on its way");
     fixture.add(Toxic::stall());
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 10,
-            closed: 0
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 10, 0));
     assert!(!fixture.reads());
     assert_eq!(fixture.at(100_000).passed(), 0);
     fixture.remove_all();
@@ -307,14 +280,7 @@ fn resets_and_half_closes_come_in_time() {
     fixture.take(b"passes");
     assert_eq!((fixture.passed(), fixture.waits()), (6, Some(10)));
     assert_eq!(fixture.at(10).pass().1, Step::Reset);
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 0,
-            closed: 1
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 0, 1));
 
     let mut fixture = Fixture::new([Toxic::half_close(millis(10))]);
     fixture.take(b"passes");
@@ -322,14 +288,7 @@ fn resets_and_half_closes_come_in_time() {
     assert_eq!(fixture.at(10).pass().1, Step::Finish);
     fixture.take(b"is lost");
     assert_eq!((fixture.passed(), fixture.waits()), (0, None));
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 7,
-            closed: 1
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 7, 1));
     fixture.lane.end_of_input(false, fixture.now);
     assert_eq!(fixture.pass().1, Step::Done);
 }
@@ -341,14 +300,7 @@ fn a_slow_close_delays_the_end_alone() {
     fixture.lane.end_of_input(false, fixture.now);
     assert_eq!((fixture.passed(), fixture.waits()), (5, Some(30)));
     assert_eq!(fixture.at(30).pass().1, Step::Finish);
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 0,
-            closed: 1
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 0, 1));
 }
 
 #[test]
@@ -402,13 +354,6 @@ fn what_a_toxic_counts_goes_on_when_it_is_changed() {
     fixture.take(b"abc");
     fixture.change(0, Toxic::truncate(1));
     fixture.take(b"abc");
-    assert_eq!(
-        fixture.hits(0),
-        Hits {
-            connections: 1,
-            bytes: 5,
-            closed: 0
-        }
-    );
+    assert_eq!(fixture.hits(0), hits(1, 5, 0));
     assert_eq!(fixture.at(1).pass().0.concat(), b"abca");
 }

@@ -39,7 +39,7 @@ struct Link {
     down: Ends,
     began: Instant,
     connection: Connection,
-    tap: Tap,
+    tap: Arc<Tap>,
 }
 
 /// What the other lane is to know of one.
@@ -56,7 +56,7 @@ pub(super) async fn run(
     client: TcpStream,
     server: TcpStream,
     connection: Connection,
-    tap: Tap,
+    tap: Arc<Tap>,
     setup: watch::Receiver<Arc<Setup>>,
 ) {
     let link = Link {
@@ -95,10 +95,10 @@ impl Link {
         loop {
             if has_changed(&setup) {
                 let now = setup.borrow_and_update().clone();
-                if let Some(ended) = now.ended(self.connection.number()) {
+                if let Some(ended) = now.ended {
                     return Err(ended);
                 }
-                lane.refresh(now.toxics(), Instant::now());
+                lane.refresh(&now.toxics, Instant::now());
             }
             if lane.is_plain() {
                 tokio::select! {

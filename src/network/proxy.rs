@@ -10,7 +10,7 @@ use robust_test_harness::case::Case;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::accept::{Acceptor, Command, Gate, Origin, What};
+use super::accept::{Acceptor, Command, Origin, Target, What};
 use super::entry::Entry;
 use super::hits::{Counter, Hits};
 use super::link::Ended;
@@ -19,8 +19,7 @@ use super::setup::{Setup, Tap, Traffic};
 use super::thread::NetworkThread;
 use super::toxic::Toxic;
 use crate::down::Down;
-use crate::place::local;
-use crate::port::Lease;
+use crate::port::{Lease, local};
 
 /// A TCP proxy in front of one address, with a port of its own on 127.0.0.1, until the case ends. Clones are the same
 /// proxy.
@@ -50,8 +49,8 @@ struct Inner {
     name: String,
     address: SocketAddr,
     setup: Arc<watch::Sender<Arc<Setup>>>,
-    gate: Arc<Gate>,
-    tap: Tap,
+    target: Target,
+    tap: Arc<Tap>,
     commands: mpsc::UnboundedSender<Command>,
     /// The number of the toxic that is added next.
     next: AtomicU64,
@@ -103,7 +102,7 @@ impl Proxy {
         case: &Case,
         name: String,
         server: SocketAddr,
-        origin: Option<Box<Origin>>,
+        origin: Option<Origin>,
     ) -> Result<Self, ProxyError> {
         let failed = |source| ProxyError::Start {
             proxy: name.clone(),
@@ -116,18 +115,18 @@ impl Proxy {
         listener.set_nonblocking(true).map_err(failed)?;
         let setup = Arc::new(watch::Sender::new(Arc::default()));
         let (commands, orders) = mpsc::unbounded_channel();
-        let tap = Tap::default();
+        let (tap, target) = (Arc::<Tap>::default(), Target::new(server));
         let seed = case.seed().derive(&format!("proxy {name}"));
-        let gate = Arc::new(Gate::new(server, seed, origin));
         let listener = {
             let _context = thread.runtime().enter();
             TcpListener::from_std(listener).map_err(failed)?
         };
         let acceptor = Acceptor::new(
-            listener,
-            lease,
-            Arc::clone(&gate),
-            tap.clone(),
+            (listener, lease),
+            target.clone(),
+            origin,
+            seed,
+            Arc::clone(&tap),
             Arc::clone(&setup),
         );
         thread.runtime().spawn(acceptor.serve(orders));
@@ -135,7 +134,7 @@ impl Proxy {
             name,
             address,
             setup,
-            gate,
+            target,
             tap,
             commands,
             next: AtomicU64::new(1),
@@ -155,12 +154,12 @@ impl Proxy {
 
     /// What it is in front of.
     pub fn server(&self) -> SocketAddr {
-        self.0.gate.server()
+        self.0.target.get()
     }
 
     /// Puts it in front of another address, for connections from now on.
     pub fn set_server(&self, server: SocketAddr) {
-        self.0.gate.set_server(server);
+        self.0.target.set(server);
     }
 
     /// Adds a toxic: from now on bytes go through it after those that were added before.
@@ -174,7 +173,7 @@ impl Proxy {
             toxic,
             hits: Arc::clone(&hits),
         });
-        self.change(|setup| setup.toxics_mut().push(entry));
+        self.change(|setup| setup.toxics.push(entry));
         AddedToxic {
             proxy: self.clone(),
             number,
@@ -185,13 +184,13 @@ impl Proxy {
     /// The toxics that are there now, in the order in which they were added.
     pub fn toxics(&self) -> Vec<Toxic> {
         let setup = self.0.setup.borrow().clone();
-        setup.toxics().iter().map(|entry| entry.toxic.clone()).collect()
+        setup.toxics.iter().map(|entry| entry.toxic.clone()).collect()
     }
 
     /// Removes every toxic.
     pub fn clear(&self) {
         tracing::info!(proxy = self.name(), "cleared");
-        self.change(|setup| setup.toxics_mut().clear());
+        self.change(|setup| setup.toxics.clear());
     }
 
     /// Resets every connection that is open (RST to both sides). Returns when that is done; new ones are made as before.
@@ -234,7 +233,7 @@ impl Proxy {
 
     /// What went through it so far.
     pub fn traffic(&self) -> Traffic {
-        self.0.tap.totals.now()
+        self.0.tap.traffic()
     }
 
     /// Why the server did not take the last connection that it did not take (`refused` in [`Traffic`]).
@@ -304,7 +303,7 @@ impl AddedToxic {
     pub fn change(&self, toxic: Toxic) {
         tracing::info!(proxy = self.proxy.name(), %toxic, "changed");
         self.proxy.change(|setup| {
-            for entry in setup.toxics_mut() {
+            for entry in &mut setup.toxics {
                 if entry.number == self.number {
                     *entry = Arc::new(Entry {
                         number: entry.number,
@@ -321,7 +320,7 @@ impl AddedToxic {
     pub fn remove(&self) {
         let number = self.number;
         self.proxy
-            .change(|setup| setup.toxics_mut().retain(|entry| entry.number != number));
+            .change(|setup| setup.toxics.retain(|entry| entry.number != number));
         tracing::info!(proxy = self.proxy.name(), hits = ?self.hits(), "a toxic is removed");
     }
 }

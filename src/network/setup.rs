@@ -13,29 +13,9 @@ use super::toxic::Stream;
 /// What every connection of a proxy goes by; replaced as a whole when anything changes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Setup {
-    toxics: Vec<Arc<Entry>>,
-    /// Connections up to this number are to end, like this.
-    ended: Option<(u64, Ended)>,
-}
-
-impl Setup {
-    pub(super) fn toxics(&self) -> &[Arc<Entry>] {
-        &self.toxics
-    }
-
-    pub(super) fn toxics_mut(&mut self) -> &mut Vec<Arc<Entry>> {
-        &mut self.toxics
-    }
-
-    pub(super) fn end(&mut self, up_to: u64, how: Ended) {
-        self.ended = Some((up_to, how));
-    }
-
-    /// How the connection is to end, if it is.
-    pub(super) fn ended(&self, number: u64) -> Option<Ended> {
-        let (up_to, how) = self.ended?;
-        (number <= up_to).then_some(how)
-    }
+    pub(super) toxics: Vec<Arc<Entry>>,
+    /// How those that there are are to end, while they are to.
+    pub(super) ended: Option<Ended>,
 }
 
 /// What went through a proxy so far.
@@ -56,25 +36,23 @@ pub struct Traffic {
     pub downstream_bytes: u64,
 }
 
-/// Where a proxy's connections are counted and recorded; clones share it.
-#[derive(Debug, Clone, Default)]
+/// Where a proxy's connections are counted and recorded.
+#[derive(Debug, Default)]
 pub(super) struct Tap {
-    pub(super) totals: Arc<Totals>,
-    pub(super) recorder: Arc<Recorder>,
-    last_refusal: Arc<Mutex<Option<String>>>,
+    connections: AtomicU64,
+    open: AtomicU64,
+    refused: AtomicU64,
+    pub(super) starved: AtomicU64,
+    upstream_bytes: AtomicU64,
+    downstream_bytes: AtomicU64,
+    last_refusal: Mutex<Option<String>>,
+    pub(super) recorder: Recorder,
 }
 
 impl Tap {
-    /// Counts a connection, as open until that is dropped.
-    pub(super) fn open(&self) -> OpenConnection {
-        self.totals.connections.fetch_add(1, Ordering::Relaxed);
-        self.totals.open.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(Arc::clone(&self.totals))
-    }
-
     /// Takes note of a connection that the server did not take, which ends with that.
     pub(super) fn refused(&self, client: &TcpStream, why: String) {
-        self.totals.refused.fetch_add(1, Ordering::Relaxed);
+        self.refused.fetch_add(1, Ordering::Relaxed);
         *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         reset(client);
     }
@@ -90,36 +68,14 @@ impl Tap {
     /// Takes note of what one side of a connection sent.
     pub(super) fn sent(&self, connection: u64, stream: Stream, bytes: &[u8]) {
         let total = match stream {
-            Stream::Upstream => &self.totals.upstream_bytes,
-            Stream::Downstream => &self.totals.downstream_bytes,
+            Stream::Upstream => &self.upstream_bytes,
+            Stream::Downstream => &self.downstream_bytes,
         };
         total.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.recorder.push(connection, stream, bytes);
     }
-}
 
-/// See [`Tap::open`].
-pub(super) struct OpenConnection(Arc<Totals>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// [`Traffic`] while it counts.
-#[derive(Debug, Default)]
-pub(super) struct Totals {
-    connections: AtomicU64,
-    open: AtomicU64,
-    refused: AtomicU64,
-    pub(super) starved: AtomicU64,
-    upstream_bytes: AtomicU64,
-    downstream_bytes: AtomicU64,
-}
-
-impl Totals {
-    pub(super) fn now(&self) -> Traffic {
+    pub(super) fn traffic(&self) -> Traffic {
         let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Traffic {
             connections: read(&self.connections),
@@ -129,5 +85,22 @@ impl Totals {
             upstream_bytes: read(&self.upstream_bytes),
             downstream_bytes: read(&self.downstream_bytes),
         }
+    }
+}
+
+/// A connection that counts as open until this is dropped.
+pub(super) struct OpenConnection(Arc<Tap>);
+
+impl OpenConnection {
+    pub(super) fn of(tap: &Arc<Tap>) -> Self {
+        tap.connections.fetch_add(1, Ordering::Relaxed);
+        tap.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(tap))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -265,9 +265,9 @@ impl Toxic {
         Self { of, ..self }
     }
 
-    /// Whether it is for connections that this node made.
-    pub(super) fn is_for(&self, maker: Option<&str>) -> bool {
-        self.of.as_deref().is_none_or(|of| maker == Some(of))
+    /// The node whose connections it is for, where it is not for all.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.of.as_deref()
     }
 
     /// What it does.

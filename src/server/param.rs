@@ -15,10 +15,12 @@ use robust_test_harness::variant::Variants;
 
 use super::reach::reach;
 use super::{Inner, Server};
+use crate::front::Fronts;
 use crate::instance::Instance;
 use crate::launch::StartError;
 use crate::member::Members;
 use crate::node::Node;
+use crate::origin;
 use crate::place::Place;
 use crate::service::{Reset, ServerKind, Service, StartFn, none_registered, server_kinds};
 use crate::shared::{Shared, Sharing};
@@ -87,7 +89,8 @@ impl<S: Service> Server<S> {
         let settings = settings::<S>(site, number)?;
         let mut place = place(case, kind, name, number, variants, case.folder()?);
         if site.proxied {
-            place = place.proxied(case, members);
+            let name = place.name().to_owned();
+            place = place.behind(Fronts::new(case, name, Some(origin::among(members))));
         }
         Self::at(case, kind, Arc::new(place), settings, members, None)
     }

@@ -29,7 +29,7 @@ pub(super) fn reach(supervisor: &Supervisor) -> Reach {
         line(name, address);
     }
     for (name, port) in place.leased() {
-        line(&name, &crate::place::local(port));
+        line(&name, &crate::port::local(port));
     }
     line("files", &place.folder_path().display());
     line("log", &place.log().path().display());

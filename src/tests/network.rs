@@ -8,7 +8,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::Fixture;
-use crate::eventually::Done;
 use crate::network::{Stream, Traffic};
 use crate::prelude::*;
 
@@ -57,8 +56,18 @@ impl Pair {
     }
 
     async fn end(self) {
-        assert_eq!(self.fixture.end().await, Vec::<String>::new());
+        end(self.fixture).await;
     }
+
+    /// The server closes the connection.
+    fn without_server(self) -> (Fixture, Proxy, TcpStream) {
+        drop(self.server);
+        (self.fixture, self.proxy, self.client)
+    }
+}
+
+async fn end(fixture: Fixture) {
+    assert_eq!(fixture.end().await, Vec::<String>::new());
 }
 
 async fn read(socket: &mut TcpStream, count: usize) -> Vec<u8> {
@@ -91,8 +100,9 @@ fn is_silent(socket: &TcpStream) -> bool {
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let holds = || std::future::ready(if holds() { Some(Done(())) } else { None });
-    eventually(what, WITHIN, holds).await.unwrap();
+    eventually(what, WITHIN, || std::future::ready(holds()))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -105,20 +115,13 @@ async fn bytes_ends_and_resets_pass_as_they_are() {
     assert_eq!(rest(&mut pair.server).await, (vec![], false));
     pair.down(b"more").await;
     pair.server.set_zero_linger().unwrap();
-    let Pair {
-        fixture,
-        proxy,
-        mut client,
-        server,
-        ..
-    } = pair;
-    drop(server);
+    let (fixture, proxy, mut client) = pair.without_server();
     assert_eq!(rest(&mut client).await, (vec![], true));
     until("the connection is over", || proxy.traffic().open == 0).await;
     let traffic = proxy.traffic();
     let (up, down) = (traffic.upstream_bytes, traffic.downstream_bytes);
     assert_eq!((traffic.connections, traffic.refused, up, down), (1, 0, 8, 10));
-    assert_eq!(fixture.end().await, Vec::<String>::new());
+    end(fixture).await;
 }
 
 #[tokio::test]
@@ -202,7 +205,7 @@ async fn a_connection_that_only_its_client_knows_of_yet_is_reset_as_well() {
         proxy.reset_connections().await.unwrap();
         assert_eq!(rest(&mut client).await, (vec![], true));
     }
-    assert_eq!(fixture.end().await, Vec::<String>::new());
+    end(fixture).await;
 }
 
 #[tokio::test]
@@ -292,7 +295,7 @@ async fn a_server_that_comes_and_goes_costs_its_own_connections_alone() {
     assert_eq!(read(&mut other, 4).await, b"here");
     drop(server);
     assert_eq!(rest(&mut client).await, (vec![], false));
-    assert_eq!(fixture.end().await, Vec::<String>::new());
+    end(fixture).await;
 }
 
 #[tokio::test]
@@ -317,7 +320,7 @@ async fn a_peer_that_never_reads_makes_the_other_wait_and_loses_nothing() {
                 .all(|(at, byte)| *byte == (at % 256) as u8)
         });
         assert!(got.await.unwrap());
-        assert_eq!(pair.fixture.end().await, Vec::<String>::new());
+        end(pair.fixture).await;
     }
 }
 
@@ -326,13 +329,7 @@ async fn who_goes_on_sending_to_a_peer_that_is_gone_is_told_by_a_reset() {
     // It left in an orderly way, and knows nothing of what comes after.
     let mut pair = Pair::new().await;
     pair.up(b"before").await;
-    let Pair {
-        fixture,
-        mut client,
-        server,
-        ..
-    } = pair;
-    drop(server);
+    let (fixture, _, mut client) = pair.without_server();
     assert_eq!(rest(&mut client).await, (vec![], false));
     let told = async {
         loop {
@@ -344,26 +341,19 @@ async fn who_goes_on_sending_to_a_peer_that_is_gone_is_told_by_a_reset() {
     };
     let told = timeout(WITHIN, told).await.unwrap();
     assert!(is_of_an_end(&told), "{told}");
-    assert_eq!(fixture.end().await, Vec::<String>::new());
+    end(fixture).await;
 
     // Its reset is noticed by a write, after which a read says no more than that the stream is over.
     let mut pair = Pair::new().await;
     pair.up(b"before").await;
-    let Pair {
-        fixture,
-        proxy,
-        mut client,
-        server,
-        ..
-    } = pair;
-    let stall = proxy.add(Toxic::stall().downstream());
-    server.set_zero_linger().unwrap();
-    drop(server);
+    let stall = pair.proxy.add(Toxic::stall().downstream());
+    pair.server.set_zero_linger().unwrap();
+    let (fixture, proxy, mut client) = pair.without_server();
     client.write_all(b"more").await.unwrap();
     until("that is read", || proxy.traffic().upstream_bytes == 10).await;
     stall.remove();
     assert_eq!(rest(&mut client).await, (vec![], true));
-    assert_eq!(fixture.end().await, Vec::<String>::new());
+    end(fixture).await;
 }
 
 #[tokio::test]
@@ -399,7 +389,7 @@ async fn a_proxy_goes_by_the_machines_clock_while_the_scenario_blocks_with_its_o
     client.read_exact(&mut [0; 1]).unwrap();
     assert!(began.elapsed() >= millis(30), "{:?}", began.elapsed());
     assert_eq!(latency.hits().bytes, 1);
-    assert_eq!(fixture.end().await, Vec::<String>::new());
+    end(fixture).await;
 }
 
 #[tokio::test]
@@ -411,7 +401,7 @@ async fn its_port_and_its_thread_end_with_the_case() {
         mut client,
         ..
     } = pair;
-    assert_eq!(fixture.end().await, Vec::<String>::new());
+    end(fixture).await;
     assert!(matches!(rest(&mut client).await, (bytes, _) if bytes.is_empty()));
     let refused = TcpStream::connect(proxy.address()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
