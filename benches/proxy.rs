@@ -7,35 +7,22 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
-use support::build::{Package, Target, robust_test};
 use support::options::{Options, Profile};
+use support::suite::Suite;
 use support::table;
 
 fn main() {
     let options = Options::from_args(&[Profile::Release], 9);
-    let package = Package::write(
+    let suite = Suite::write(
         "bench-proxy",
-        &format!(
-            "{}\nnoxious = \"1\"\nbmrng = \"0.4\"\n\
-             tokio = {{ version = \"1\", features = [\"io-util\", \"macros\", \"net\", \"rt\", \"time\"] }}\n",
-            robust_test()
-        ),
-        &[Target {
-            name: "proxy",
-            libtest: false,
-            source: include_str!("suites/proxy.rs").to_owned(),
-        }],
+        "proxy",
+        "noxious = \"1\"\nbmrng = \"0.4\"\n\
+         tokio = { version = \"1\", features = [\"io-util\", \"macros\", \"net\", \"rt\", \"time\"] }",
+        include_str!("suites/proxy.rs"),
     );
     for &profile in &options.profiles {
-        let program = &package.build(profile)["proxy"];
-        let mut command = Command::new(program);
-        command.args(["--test-threads", "1", "--nocapture"]);
-        command.env("ROUNDS", options.rounds.to_string());
-        let output = command.output().expect("the suite runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "the suite failed:\n{text}");
+        let (_, text) = suite.run(profile, options.rounds);
         report(&Measured::read(&text), profile);
     }
 }

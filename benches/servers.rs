@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use support::build::{Package, Target, robust_test};
 use support::options::{Options, Profile};
+use support::suite::Suite;
 use support::table;
 
 /// What the harness may add to a start.
@@ -68,27 +68,14 @@ fn case_ms(program: &Path, case: &str) -> Option<f64> {
 
 fn main() {
     let options = Options::from_args(&[Profile::Dev], 31);
-    let package = Package::write(
+    let suite = Suite::write(
         "bench-servers",
-        &format!(
-            "{}\ntokio = {{ version = \"1\", features = [\"io-util\", \"net\", \"rt\", \"sync\", \"macros\", \"time\"] }}\n",
-            robust_test()
-        ),
-        &[Target {
-            name: "servers",
-            libtest: false,
-            source: include_str!("suites/servers.rs").to_owned(),
-        }],
+        "servers",
+        "tokio = { version = \"1\", features = [\"io-util\", \"net\", \"rt\", \"sync\", \"macros\", \"time\"] }",
+        include_str!("suites/servers.rs"),
     );
     for &profile in &options.profiles {
-        let programs = package.build(profile);
-        let output = Command::new(&programs["servers"])
-            .args(["--show-output", "--test-threads", "1"])
-            .env("BENCH_ROUNDS", options.rounds.to_string())
-            .output()
-            .expect("the suite runs");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "the suite failed:\n{text}");
+        let (program, text) = suite.run(profile, options.rounds);
         let measured: Vec<Measured> = text.lines().filter_map(Measured::read).collect();
         let of = |prefix: &str| -> Vec<(String, &Measured)> {
             let found = measured.iter().filter_map(|one| {
@@ -138,7 +125,7 @@ fn main() {
             "fresh by shared"
         ]];
         for kind in ["redis", "etcd"] {
-            let cost = |manner: &str| case_ms(&programs["servers"], &format!("server={kind}_{manner}]"));
+            let cost = |manner: &str| case_ms(&program, &format!("server={kind}_{manner}]"));
             if let (Some(fresh), Some(shared)) = (cost("fresh"), cost("shared")) {
                 rows.push(row![
                     kind,

@@ -108,7 +108,7 @@ fn connect(to: SocketAddr, kind: u8) -> TcpStream {
 
 /// How often each thing is measured, as the bench says.
 fn rounds() -> usize {
-    std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+    std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
 /// In MiB a second.

@@ -9,4 +9,5 @@ pub(crate) mod build;
 pub(crate) mod measure;
 pub(crate) mod options;
 pub(crate) mod source;
+pub(crate) mod suite;
 pub(crate) mod table;
