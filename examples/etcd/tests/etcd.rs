@@ -244,6 +244,16 @@ impl Load {
         Self { stop, task }
     }
 
+    /// Waits until some of it can be read.
+    async fn has_begun(&self, client: &Client<Etcd>) -> Result {
+        eventually("some of the load is there", SOON, || async {
+            let found = client.list("load/", Serializable).await?;
+            Ok::<_, ClientError>(found.len() >= 20)
+        })
+        .await?;
+        Ok(())
+    }
+
     async fn end(mut self) -> Result<Ledger> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.task.join_next().await.context("the writer runs")?;

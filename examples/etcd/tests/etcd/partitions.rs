@@ -63,11 +63,7 @@ async fn a_leader_that_hears_nobody_or_is_not_heard_costs_no_acknowledged_write(
     let numbers: Vec<usize> = rest.iter().map(Server::number).collect();
     let leader_alone = vec![leader.number()];
     let load = Load::on(at_each(&client, &db.nodes()).await?);
-    eventually("some of the load is there", SOON, || async {
-        let found = client.list("load/", Serializable).await?;
-        Ok::<_, ClientError>(found.len() >= 20)
-    })
-    .await?;
+    load.has_begun(&client).await?;
     let partition = db.partition(match deaf {
         Deaf::Leader => Partition::OneWay {
             from: numbers,

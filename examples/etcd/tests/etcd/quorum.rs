@@ -62,11 +62,7 @@ async fn the_last_of_three_refuses_writes_and_fresh_reads(
 async fn all_killed_at_once_have_what_was_acknowledged(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
     db.until_settled(SETTLED).await?;
     let load = Load::on(at_each(&client, &db.nodes()).await?);
-    eventually("some of the load is there", SOON, || async {
-        let found = client.list("load/", Serializable).await?;
-        Ok::<_, ClientError>(found.len() >= 20)
-    })
-    .await?;
+    load.has_begun(&client).await?;
     db.kill().await?;
     let ledger = load.end().await?;
     db.start().await?;

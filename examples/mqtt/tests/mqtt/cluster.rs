@@ -188,11 +188,11 @@ impl Load {
     }
 }
 
-/// A client of each member, with little patience.
-async fn at_each(client: &Client<Mqtt>, broker: &Cluster<Mqtt>) -> Result<Vec<Client<Mqtt>>> {
+/// A client of each of these members, with little patience.
+async fn at_each(client: &Client<Mqtt>, nodes: &[Server<Mqtt>]) -> Result<Vec<Client<Mqtt>>> {
     let mut clients = Vec::new();
-    for node in broker.nodes() {
-        let client = at(client, &node).await?;
+    for node in nodes {
+        let client = at(client, node).await?;
         let mut options = client.options();
         options.deadline = secs(2);
         client.connect(options).await?;
@@ -270,7 +270,7 @@ async fn a_rolling_restart_under_load_loses_nothing_that_was_acknowledged(
 ) -> Result {
     broker.until_settled(SETTLED).await?;
     let session = absent(&client).await?;
-    let load = Load::on(at_each(&client, &broker).await?);
+    let load = Load::on(at_each(&client, &broker.nodes()).await?);
     load.goes_on(20).await?;
     broker.rolling_restart(SETTLED).await?;
     broker.until_settled(SETTLED).await?;
@@ -297,7 +297,7 @@ async fn one_of_three_may_be_killed(
     let staying = others(&broker, &killed);
     let subscriber = at(&client, &staying[0]).await?;
     let session = absent(&subscriber).await?;
-    let load = Load::on(at_each(&client, &broker).await?);
+    let load = Load::on(at_each(&client, &broker.nodes()).await?);
     load.goes_on(20).await?;
     killed.kill().await?;
     load.goes_on(20).await?;
@@ -342,15 +342,7 @@ async fn a_partition_costs_nothing_that_was_acknowledged(
     let rest = others(&broker, &cut_off);
     let subscriber = at(&client, &rest[0]).await?;
     subscriber.subscribe("news", Qos::AtLeastOnce).await?;
-    let mut publishers = Vec::new();
-    for node in &rest {
-        let publisher = at(&client, node).await?;
-        let mut options = publisher.options();
-        options.deadline = secs(2);
-        publisher.connect(options).await?;
-        publishers.push(publisher);
-    }
-    let load = Load::on(publishers);
+    let load = Load::on(at_each(&client, &rest).await?);
     load.goes_on(20).await?;
     let partition = broker.partition(Partition::Isolate(cut_off.number()))?;
     partition.until_it_bites(SOON).await?;
