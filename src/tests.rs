@@ -101,6 +101,7 @@ impl Fixture {
             run_id: "test".to_owned(),
             variants: Default::default(),
             stash,
+            spare: None,
         });
         Self { case, _folder: None }
     }

@@ -128,6 +128,7 @@ async fn run(scenario: &Scenario, choices: &[usize]) -> BodyResult {
         environment: Arc::default(),
         run_id: String::new(),
         stash: None,
+        spare: None,
         variants: Default::default(),
     };
     let links = vec![None; scenario.sites.len()];

@@ -18,6 +18,7 @@ use crate::event::SubCase;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::param::Environment;
 use crate::seed::Seed;
+use crate::spare_folder::SpareFolder;
 use crate::stash::Stash;
 use crate::sub_case::{OpenSubCase, SubCaseError, SubCases};
 use crate::variant::{Assignment, Variants};
@@ -122,6 +123,8 @@ pub struct Facts {
     pub variants: Assignment,
     /// What its worker keeps from case to case; `None` where each case is alone.
     pub stash: Option<Arc<Stash>>,
+    /// What it takes for its folder; `None` where each case is alone.
+    pub spare: Option<Arc<SpareFolder>>,
 }
 
 /// One thing to undo.
@@ -208,7 +211,10 @@ impl Case {
     /// When it cannot be made.
     pub fn folder(&self) -> std::io::Result<&Path> {
         let path = &self.0.facts.folder;
-        self.0.folder.get_or_try_init(|| std::fs::create_dir_all(path))?;
+        self.0.folder.get_or_try_init(|| match &self.0.facts.spare {
+            Some(spare) => spare.take(path),
+            None => std::fs::create_dir_all(path),
+        })?;
         Ok(path)
     }
 

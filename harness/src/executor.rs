@@ -26,6 +26,7 @@ use crate::panics::{self, Phase};
 use crate::param::{Begin, Body, BodyError, BodyResult, Build};
 use crate::protocol::{Done, FromWorker, Order, WorkerConfig};
 use crate::registry::{Flavor, Scenario};
+use crate::spare_folder::SpareFolder;
 use crate::stash::{Holdings, Stash};
 use crate::sub_case;
 use crate::temporary::Temporary;
@@ -45,6 +46,8 @@ pub(crate) struct Executor {
     allowed: Vec<Allowance>,
     /// What is kept from case to case; `None` in a process that does other things at the same time.
     stash: Option<Arc<Stash>>,
+    /// What a case takes for its folder; `None` there too.
+    spare: Option<Arc<SpareFolder>>,
     /// Kept from case to case while it is provably clean.
     runtime: Option<Runtime>,
     observer: Observer,
@@ -93,6 +96,7 @@ impl Executor {
         cancel.probe.set_runtime(Some(runtime.handle().clone()));
         cancel.probe.is_here();
         let scenarios = crate::registry::unsorted();
+        let spare = config.folder.join(format!("spare.{}", std::process::id()));
         Ok(Self {
             environment: Arc::new(config.environment.clone()),
             config,
@@ -102,6 +106,7 @@ impl Executor {
             tell,
             allowed: leak::everywhere(),
             stash: Some(Arc::default()),
+            spare: Some(Arc::new(SpareFolder::new(spare))),
             runtime: Some(runtime),
             observer,
             temporary: Temporary::new(std::env::temp_dir()),
@@ -115,6 +120,7 @@ impl Executor {
     pub(crate) fn without_inspection(mut self) -> Self {
         self.inspects = false;
         self.stash = None;
+        self.spare = None;
         self
     }
 
@@ -129,9 +135,7 @@ impl Executor {
                 findings.should_panic = scenario.options.should_panic;
                 let has_folder = self.attempt(order, &matrix, &mut findings);
                 dirty = self.inspect(order, scenario, &mut findings);
-                // An empty one holds nothing to keep, and without it the next case need not wait for the runner.
-                let folder = order.folder(&self.config.folder);
-                files |= has_folder && std::fs::remove_dir(folder).is_err();
+                files |= has_folder && !self.removes_folder(order, dirty.is_some());
                 files = files || self.temporary.has_files();
             }
             Err(problem) => findings.body = Some(BodyEnd::Broken(problem)),
@@ -159,6 +163,14 @@ impl Executor {
             took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
             sub_cases,
         }
+    }
+
+    /// Whether the case's folder was empty, so that nothing is to be kept, and is gone: the next case need not wait for
+    /// the runner then. One that the case may still have open is no other's.
+    fn removes_folder(&self, order: &Order, is_dirty: bool) -> bool {
+        let folder = order.folder(&self.config.folder);
+        let spare = self.spare.as_ref().filter(|_| !is_dirty);
+        spare.is_some_and(|spare| spare.take_back(&folder)) || std::fs::remove_dir(folder).is_ok()
     }
 
     /// The matrix that has the order's cell.
@@ -198,6 +210,7 @@ impl Executor {
             run_id: self.config.run_id.clone(),
             variants,
             stash: self.stash.clone(),
+            spare: self.spare.clone(),
         })
     }
 

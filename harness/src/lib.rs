@@ -17,6 +17,7 @@ pub mod processes;
 pub mod registry;
 pub mod seed;
 pub mod signal;
+pub mod spare_folder;
 pub mod stash;
 pub mod sub_case;
 pub mod variant;

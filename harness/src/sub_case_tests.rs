@@ -15,6 +15,7 @@ fn case() -> Case {
         variants: Default::default(),
         run_id: "test".into(),
         stash: None,
+        spare: None,
     })
 }
 

@@ -83,6 +83,7 @@ pub(super) fn serve(
         environment: Arc::new(environment),
         run_id,
         stash: None,
+        spare: None,
     });
     let ended = drive(&runtime, async {
         let up = async {
