@@ -10,6 +10,7 @@
 //! - [`tls`]: the certificates of nodes and clients, good and bad.
 //! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
 //!   their ports do meanwhile.
+//! - [`disk`]: a disk that loses its power, is full, or whose syncs are slow or fail.
 //! - [`eventually`](mod@eventually): waiting until something holds.
 //! - [`run_n`]: many clients at once, each with a verdict of its own.
 //! - [`scope`]: what runs beside a scenario's own code, and what is to be undone, stopped with the case.
@@ -21,6 +22,8 @@ pub mod client;
 mod clock;
 pub mod cluster;
 pub mod command;
+#[cfg(target_os = "linux")]
+pub mod disk;
 pub mod down;
 pub mod eventually;
 pub mod exit;
