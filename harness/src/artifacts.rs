@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::capture::Capture;
+use crate::mounts;
 use crate::seed::stable_hash;
 
 /// The name of the file with every byte of a case's output.
@@ -63,7 +64,7 @@ impl Kept {
 pub(crate) fn ends_of_logs(folder: &Path, lines_max: usize) -> Vec<(String, Vec<String>)> {
     let mut files = Vec::new();
     // Before its first file there is no folder.
-    let _none = list(folder, folder, &mut files);
+    let _none = list(folder, &mut files);
     files.retain(|file| file.ends_with(".log"));
     files.sort();
     files.truncate(LISTED_MAX);
@@ -144,6 +145,8 @@ pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: Sou
         Source::Moved(sources) => {
             capture.save(&log).map_err(named)?;
             for source in sources {
+                // What is mounted cannot move, and may not even answer.
+                let _unmounted = mounts::unmount_below(source);
                 move_contents(source, &folder).map_err(named)?;
             }
         }
@@ -155,7 +158,7 @@ pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: Sou
         }
     }
     let mut files = Vec::new();
-    list(&folder, &folder, &mut files)?;
+    list(&folder, &mut files)?;
     for file in &files {
         // What cannot be given back stays.
         let _kept_whole = give_back_reserved(&folder.join(file));
@@ -168,8 +171,10 @@ pub(crate) fn keep(cases: &Path, case: &str, capture: &mut Capture, sources: Sou
     Ok(Kept { folder, files, more })
 }
 
-/// Removes a folder and all in it, also what was made read-only.
+/// Removes a folder and all in it, also what was made read-only; what is mounted in it is unmounted before, and keeps its
+/// files.
 pub(crate) fn remove_all(folder: &Path) -> io::Result<()> {
+    let _unmounted = mounts::unmount_below(folder);
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(folder);
@@ -194,7 +199,7 @@ fn open_up(folder: &Path) {
 /// Copies the logs in a folder, which may not be there.
 fn copy_logs(from: &Path, to: &Path) -> io::Result<()> {
     let mut files = Vec::new();
-    let _none = list(from, from, &mut files);
+    let _none = list(from, &mut files);
     for file in files.iter().filter(|file| file.ends_with(".log")) {
         if std::fs::metadata(from.join(file))?.len() > COPIED_BYTES_MAX {
             continue;
@@ -274,16 +279,28 @@ fn give_back_reserved(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let kind = std::fs::symlink_metadata(&path)?.file_type();
-        if kind.is_dir() {
-            list(root, &path, files)?;
-        } else if kind.is_file()
-            && let Ok(relative) = path.strip_prefix(root)
-        {
-            files.push(relative.to_string_lossy().into_owned());
+/// The files in a folder, relative to it. Not those of file systems that are mounted there: who serves one may be the
+/// process that is looked at because it does not answer.
+fn list(root: &Path, files: &mut Vec<String>) -> io::Result<()> {
+    let mounts = mounts::below(root);
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let Ok(relative) = path.strip_prefix(root) else {
+                continue;
+            };
+            if mounts.iter().any(|mount| mount.within == relative) {
+                continue;
+            }
+            // As the folder has it: nothing is asked of the file itself.
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() {
+                files.push(relative.to_string_lossy().into_owned());
+            }
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ use crate::interrupt::{Interrupt, Urgency};
 use crate::keep::{Judged, Keeping};
 use crate::launcher::Launcher;
 use crate::leak::AllowedBy;
+use crate::mounts;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::patience::Patience;
 use crate::protocol::{Bad, Done, FromWorker, Order, encode_cancel, encode_look, encode_tear_down};
@@ -26,6 +27,8 @@ pub(crate) const UNWIND_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a worker may take to tell what it does before its case is asked to end.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
+/// How long a worker that was killed may take to be gone.
+const DIE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A case that takes longer gives those behind it to other slots.
 const QUICK: Duration = Duration::from_millis(2);
@@ -286,7 +289,11 @@ impl Watch<'_, '_> {
                 self.stage = Stage::Ending;
                 self.until = Instant::now() + self.around.teardown_within;
             }
-            Stage::Killed(_) if over => self.until = Instant::now() + Duration::from_secs(60),
+            Stage::Killed(_) if over => {
+                // One that waits for an answer of a file system that it serves itself does not die of that.
+                let _unmounted = mounts::unmount_below(&self.order.folder(&self.around.launcher.folder));
+                self.until = Instant::now() + Duration::from_secs(60);
+            }
             _ => {}
         }
     }
@@ -343,7 +350,7 @@ impl Watch<'_, '_> {
     fn kill(&mut self, worker: &mut WorkerHandle, reason: Option<Reason>) {
         self.stage = Stage::Killed(reason);
         worker.kill();
-        self.until = Instant::now() + Duration::from_secs(60);
+        self.until = Instant::now() + DIE_WITHIN;
     }
 
     fn listen(&mut self, worker: &mut WorkerHandle, capture: &mut Capture) -> io::Result<Option<End>> {

@@ -134,7 +134,7 @@ impl Executor {
                 let scenario = matrix.scenario;
                 findings.should_panic = scenario.options.should_panic;
                 let has_folder = self.attempt(order, &matrix, &mut findings);
-                dirty = self.inspect(order, scenario, &mut findings);
+                dirty = self.inspect(order, scenario, &mut findings, has_folder);
                 files |= has_folder && !self.removes_folder(order, dirty.is_some());
                 files = files || self.temporary.has_files();
             }

@@ -63,6 +63,7 @@ mod in_process;
 mod interrupt;
 mod keep;
 mod launcher;
+mod mounts;
 mod output_stream;
 mod patience;
 mod pressure;

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::artifacts;
 use crate::capture::Capture;
 use crate::launcher::Launcher;
+use crate::mounts;
 use crate::output_stream::OutputStream;
 use crate::process_tree;
 use crate::protocol::{Done, Frames, Mark, Order, encode_recall};
@@ -281,12 +282,13 @@ impl WorkerHandle {
             true,
             Some((capture, buffer)),
             Some(&order.folder_aside(&launcher.folder)),
+            Some(&order.folder(&launcher.folder)),
         )
     }
 
     /// Ends it between cases. Returns its status.
     pub(crate) fn end(self, launcher: &Launcher) -> io::Result<ExitStatus> {
-        self.end_as(launcher, false, None, None)
+        self.end_as(launcher, false, None, None, None)
     }
 
     /// Closes its channels, gives it a moment, kills it; then takes its last output and, if `sweep`, ends
@@ -297,18 +299,27 @@ impl WorkerHandle {
         sweep: bool,
         capture: Option<(&mut Capture, &mut [u8])>,
         aside: Option<&Path>,
+        folder: Option<&Path>,
     ) -> io::Result<ExitStatus> {
         let _both = self.orders.shutdown(std::net::Shutdown::Both);
         let _both = self.watch.shutdown(std::net::Shutdown::Both);
-        let mut gone = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let timeout = Timespec {
             tv_sec: END_WITHIN.as_secs() as i64,
             tv_nsec: 0,
         };
+        let is_gone = |worker: &Self| {
+            let mut gone = [PollFd::new(&worker.pidfd, PollFlags::IN)];
+            matches!(rustix::event::poll(&mut gone, Some(&timeout)), Ok(1))
+        };
         // A full output pipe may keep it from ending; then it is killed, which loses nothing of a case.
-        let waited = rustix::event::poll(&mut gone, Some(&timeout));
-        if !matches!(waited, Ok(1)) {
+        if !is_gone(&self) {
             self.kill();
+            // One that waits for an answer of a file system that it serves itself does not die of that.
+            if let Some(folder) = folder
+                && !is_gone(&self)
+            {
+                let _unmounted = mounts::unmount_below(folder);
+            }
         }
         process_tree::kill_group(self.child.id());
         let status = self.child.wait();

@@ -1,12 +1,14 @@
 //! What a case left, looked at after its teardown: what is on its way out gets a settle window, what stays is named.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Baseline, Executor, has_own_runtime};
 use crate::drive::thaw;
 use crate::footprint::Inventory;
 use crate::leak::{self, AllowedBy, Leak, LeakClass, Sorted};
+use crate::mounts::{self, Mount};
 use crate::process_tree;
 use crate::protocol::{FromWorker, Order, WorkerConfig};
 use crate::registry::Scenario;
@@ -37,7 +39,7 @@ pub fn cost_of_a_look(rounds: u32) -> std::io::Result<Duration> {
             body: Some(BodyEnd::Ok),
             ..Findings::default()
         };
-        let dirty = executor.inspect(&order, scenario, &mut findings);
+        let dirty = executor.inspect(&order, scenario, &mut findings, false);
         assert!(
             dirty.is_none() && findings.leaks.is_empty(),
             "{:?}",
@@ -47,14 +49,25 @@ pub fn cost_of_a_look(rounds: u32) -> std::io::Result<Duration> {
     Ok(begin.elapsed() / rounds)
 }
 
+/// What is still mounted in the case's folder; it is unmounted when the folder is kept or removed.
+fn mounted(folder: &Path) -> Vec<Leak> {
+    let leak = |mount: Mount| Leak {
+        class: LeakClass::Files,
+        name: mount.at.display().to_string(),
+        text: format!("a file system ({}) mounted at {}", mount.kind, mount.at.display()),
+    };
+    mounts::below(folder).into_iter().map(leak).collect()
+}
+
 impl Executor {
-    /// Looks at what the case left; names what outlives the settle window. Returns why the process is not as
-    /// it was.
+    /// Looks at what the case left, also in its folder if it has one; names what outlives the settle window. Returns why
+    /// the process is not as it was.
     pub(super) fn inspect(
         &mut self,
         order: &Order,
         scenario: &'static Scenario,
         findings: &mut Findings,
+        has_folder: bool,
     ) -> Option<String> {
         let own_tasks = if has_own_runtime(scenario) {
             self.end_own_runtime()
@@ -82,11 +95,13 @@ impl Executor {
         // What a case that failed left there may tell why, and is kept with it.
         let files = matches!(findings.body, Some(BodyEnd::Ok | BodyEnd::Skipped(_)));
         let files = files && self.temporary.has_files();
+        let folder = has_folder.then(|| order.folder(&self.config.folder));
+        let folder = folder.filter(|folder| mounts::is_worth_a_look(folder) && !mounts::below(folder).is_empty());
         let has_children = || process_tree::has_children_beside(&kept.groups);
-        if own_tasks.is_none() && self.tasks() == 0 && same && !files && !has_children() {
+        if own_tasks.is_none() && self.tasks() == 0 && same && !files && folder.is_none() && !has_children() {
             return changes;
         }
-        let sorted = self.settle(order, scenario, own_tasks, files, &kept);
+        let sorted = self.settle(order, scenario, own_tasks, files, folder.as_deref(), &kept);
         process_tree::end_descendants(&process_tree::kept_children(&kept.groups));
         self.drop_runtime();
         for (leak, by, allowance) in &sorted.allowed {
@@ -130,6 +145,7 @@ impl Executor {
         scenario: &'static Scenario,
         own_tasks: Option<Leak>,
         files: bool,
+        folder: Option<&Path>,
         kept: &Holdings,
     ) -> Sorted {
         (self.tell)(&FromWorker::BodyOver);
@@ -145,6 +161,7 @@ impl Executor {
             if files {
                 leaks.extend(self.temporary.left());
             }
+            leaks.extend(folder.map(mounted).unwrap_or_default());
             let own = scenario.options.allow_leak;
             let sorted = leak::sort(leaks, (order.scenario, own), &self.allowed);
             // Tasks of a runtime that is gone have had their time.

@@ -26,6 +26,7 @@ use crate::launcher::Launcher;
 use crate::layout::{self, Layout};
 use crate::leak::{self, Allowance, AllowedBy};
 use crate::matrix::Matrix;
+use crate::mounts;
 use crate::outcome::{Class, Outcome, Problem};
 use crate::param::Environment;
 use crate::plan::{self, Plan};
@@ -55,6 +56,9 @@ const REPORT_WAITING_MAX: usize = 4096;
 /// How often the reporter looks at the clock while nothing happens.
 const REPORT_TICK: Duration = Duration::from_millis(100);
 
+/// What the names of runs' temporary folders begin with.
+const FOLDER_PREFIX: &str = "robust-";
+
 /// A run whose plan is made.
 pub(super) struct Run<'a> {
     pub(super) suite: &'a Suite,
@@ -72,6 +76,20 @@ pub(super) struct Run<'a> {
     pub(super) shuffle: Option<Seed>,
 }
 
+/// A run that was killed together with its reaper may have left file systems mounted, which nobody would look for.
+fn unmount_what_killed_runs_left() {
+    for folder in mounts::left_by_killed_runs(&std::env::temp_dir(), FOLDER_PREFIX) {
+        for mount in mounts::unmount_below(&folder) {
+            let (kind, at) = (mount.kind, mount.at.display());
+            complain(&format!(
+                "unmounted {at} ({kind}), which a run that was killed left behind"
+            ));
+        }
+        // Not ours, perhaps.
+        let _gone = artifacts::remove_all(&folder);
+    }
+}
+
 impl Run<'_> {
     pub(super) fn go(self) -> Result<Exit, Stop> {
         let (settings, suite) = (&self.settings, self.suite);
@@ -87,8 +105,9 @@ impl Run<'_> {
                 .for_each(|text| complain(text));
         }
         let descriptors = descriptors::raise();
+        unmount_what_killed_runs_left();
         let temporary = tempfile::Builder::new()
-            .prefix("robust-")
+            .prefix(FOLDER_PREFIX)
             .tempdir()
             .map_err(|error| {
                 let folder = std::env::temp_dir();
