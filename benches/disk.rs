@@ -85,6 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         run_id: "bench".to_owned(),
         variants: Default::default(),
         stash: None,
+        spare: None,
     });
     let direct = home.path().join("direct");
     std::fs::create_dir(&direct)?;

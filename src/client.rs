@@ -121,6 +121,11 @@ impl ClientLink {
         &self.id
     }
 
+    /// The proxies that it connects through, where it is `#[proxied]`.
+    pub(crate) fn proxies(&self) -> Option<Vec<Proxy>> {
+        self.fronts.as_ref().map(|fronts| fronts.all())
+    }
+
     /// The case.
     pub fn case(&self) -> &Case {
         &self.case

@@ -116,6 +116,10 @@ impl<S: Service> Cluster<S> {
         &self.0.name
     }
 
+    pub(crate) fn case(&self) -> &Case {
+        &self.0.case
+    }
+
     fn state(&self) -> MutexGuard<'_, Nodes<S>> {
         self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,12 +169,17 @@ impl<S: Service> Cluster<S> {
     /// # Errors
     /// When its settings or its folder cannot be made.
     pub fn prepare_node(&self) -> Result<Server<S>, AddError> {
-        let mut state = self.state();
-        let number = state.next;
-        let node = self.prepare_numbered(number).map_err(|error| AddError::Prepare {
+        self.prepare_next().map_err(|error| AddError::Prepare {
             cluster: self.name().to_owned(),
             cause: Cause(error),
-        })?;
+        })
+    }
+
+    /// The same, with the error as it is: it may be a skip.
+    fn prepare_next(&self) -> Result<Server<S>, Error> {
+        let mut state = self.state();
+        let number = state.next;
+        let node = self.prepare_numbered(number)?;
         state.next += 1;
         state.all.insert(number, node.clone());
         Ok(node)

@@ -84,12 +84,22 @@ use std::time::{Duration, Instant};
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use rand_chacha::ChaCha8Rng;
 
+use robust_test_harness::case::WeakCase;
+use robust_test_harness::mechanism::Mechanism;
+
 use crate::Case;
 use data::lock;
 pub use mount::Unavailable;
 use names::ROOT;
 use store::Store;
 pub use switches::{DiskHits, Lost};
+
+/// What these disks are mounted by.
+pub static FUSE: Mechanism = Mechanism {
+    name: "fuse",
+    privilege: "root or CAP_SYS_ADMIN, and /dev/fuse",
+    probe: || mount::available().map_err(|why| why.to_string()),
+};
 
 /// So many requests are answered at once; those that wait for something have threads of their own.
 const THREADS: usize = 2;
@@ -102,6 +112,7 @@ pub struct Disk(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    case: WeakCase,
     name: String,
     at: PathBuf,
     store: Arc<Store>,
@@ -213,7 +224,17 @@ impl Disk {
         backing: impl Into<PathBuf>,
         at: impl Into<PathBuf>,
     ) -> Result<Self, DiskError> {
-        let disk = Self::mount_for_good(name.into(), backing.into(), at.into())?;
+        Self::mount_in(case, name.into(), backing.into(), at.into())
+    }
+
+    /// As [`Disk::mount`].
+    pub(crate) fn mount_in(
+        case: &Case,
+        name: String,
+        backing: PathBuf,
+        at: PathBuf,
+    ) -> Result<Self, DiskError> {
+        let disk = Self::mount_for_good(case.downgrade(), name, backing, at)?;
         let mounted = disk.clone();
         case.defer(format!("disk `{}`", disk.0.name), move || async move {
             Ok(mounted.0.unmount()?)
@@ -221,7 +242,12 @@ impl Disk {
         Ok(disk)
     }
 
-    fn mount_for_good(name: String, backing: PathBuf, at: PathBuf) -> Result<Self, DiskError> {
+    fn mount_for_good(
+        case: WeakCase,
+        name: String,
+        backing: PathBuf,
+        at: PathBuf,
+    ) -> Result<Self, DiskError> {
         if let Err(source) = Self::available() {
             return Err(DiskError::Unavailable { name, source });
         }
@@ -251,6 +277,7 @@ impl Disk {
         let store = Arc::new(store);
         match Mounted::new(Arc::clone(&store), &at) {
             Ok(mounted) => Ok(Self(Arc::new(Inner {
+                case,
                 name,
                 at,
                 store,
@@ -261,6 +288,16 @@ impl Disk {
                 Err(DiskError::Mount { name, at, source })
             }
         }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its case; `None` when that is over.
+    pub(crate) fn case(&self) -> Option<Case> {
+        self.0.case.upgrade()
     }
 
     /// Where it is mounted: for whoever keeps files on it.

@@ -6,6 +6,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -36,11 +38,15 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// Listens on all `ports`.
+    /// Listens on all `ports`, and counts the connections that it accepts.
     ///
     /// # Errors
     /// With the port that cannot be listened on.
-    pub(crate) async fn new(down: Down, ports: Vec<SocketAddr>) -> Result<Self, (SocketAddr, io::Error)> {
+    pub(crate) async fn new(
+        down: Down,
+        ports: Vec<SocketAddr>,
+        turned_away: Arc<AtomicU64>,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
         let (running, _) = broadcast::channel(1);
         let mut stand_in = Self {
             running,
@@ -50,7 +56,12 @@ impl StandIn {
             for port in ports {
                 // tokio binds with SO_REUSEADDR: connections of the node that linger are in nobody's way.
                 let listener = TcpListener::bind(port).await.map_err(|error| (port, error))?;
-                let answering = answer(listener, down, stand_in.running.subscribe());
+                let answering = answer(
+                    listener,
+                    down,
+                    Arc::clone(&turned_away),
+                    stand_in.running.subscribe(),
+                );
                 stand_in.listeners.push(tokio::spawn(answering));
             }
         }
@@ -67,7 +78,12 @@ impl StandIn {
     }
 }
 
-async fn answer(listener: TcpListener, down: Down, mut running: broadcast::Receiver<()>) {
+async fn answer(
+    listener: TcpListener,
+    down: Down,
+    turned_away: Arc<AtomicU64>,
+    mut running: broadcast::Receiver<()>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -80,6 +96,7 @@ async fn answer(listener: TcpListener, down: Down, mut running: broadcast::Recei
             tokio::time::sleep(PAUSE).await;
             continue;
         };
+        turned_away.fetch_add(1, Ordering::Relaxed);
         match down {
             Down::BlackHole => drop(connections.spawn(swallow(connection))),
             Down::AcceptThenClose | Down::Refuse => drop(connections.spawn(close(connection))),
@@ -118,7 +135,7 @@ mod tests {
     async fn connections_are_refused_closed_or_swallowed_and_the_port_is_free_afterwards() {
         for down in [Down::Refuse, Down::AcceptThenClose, Down::BlackHole] {
             let port = free_port().await;
-            let stand_in = StandIn::new(down, vec![port]).await.unwrap();
+            let stand_in = StandIn::new(down, vec![port], Arc::default()).await.unwrap();
             let connected = TcpStream::connect(port).await;
             let held = match (down, connected) {
                 (Down::Refuse, connected) => {

@@ -67,6 +67,11 @@ impl Fronts {
         self.proxies().get(name).cloned()
     }
 
+    /// All that were asked for.
+    pub(crate) fn all(&self) -> Vec<Proxy> {
+        self.proxies().values().cloned().collect()
+    }
+
     /// Adds a toxic to each that was asked for.
     pub(crate) fn add(&self, toxic: &Toxic) -> Vec<AddedToxic> {
         self.proxies()

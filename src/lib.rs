@@ -10,7 +10,7 @@
 //! - [`tls`]: the certificates of nodes and clients, good and bad.
 //! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
 //!   their ports do meanwhile.
-//! - [`disk`]: a disk that loses its power, is full, or whose syncs are slow or fail.
+//! - [`fault`]: faults as values, of nodes, links, disks and clusters. [`disk`]: a disk that loses its power, is full, or whose syncs are slow or fail.
 //! - [`eventually`](mod@eventually): waiting until something holds.
 //! - [`run_n`]: many clients at once, each with a verdict of its own.
 //! - [`scope`]: what runs beside a scenario's own code, and what is to be undone, stopped with the case.
@@ -22,11 +22,11 @@ pub mod client;
 mod clock;
 pub mod cluster;
 pub mod command;
-#[cfg(target_os = "linux")]
 pub mod disk;
 pub mod down;
 pub mod eventually;
 pub mod exit;
+pub mod fault;
 mod front;
 pub mod in_process;
 pub mod instance;
@@ -78,6 +78,7 @@ pub mod prelude {
     pub use crate::down::Down;
     pub use crate::eventually::{Attempt, Done, eventually};
     pub use crate::exit::{Exit, Signal};
+    pub use crate::fault::{Fault, Faults, Pick};
     pub use crate::in_process::Stopping;
     pub use crate::network::{Proxy, Toxic};
     pub use crate::node::{Instance, Node};

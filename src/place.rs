@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use robust_test_harness::param::{Environment, INSTALLED};
 use robust_test_harness::variant::Variants;
 
+use crate::disk::Disk;
 use crate::front::Fronts;
 use crate::log::Log;
 use crate::network::Proxy;
@@ -42,6 +43,8 @@ pub(crate) struct Place {
     oracles: Mutex<Oracles>,
     /// What others reach it through, of a node that is `#[proxied]`.
     fronts: Option<Fronts>,
+    /// What its data is on, of a node that is `#[disk]`.
+    disk: Option<Disk>,
 }
 
 /// A port of a node.
@@ -131,6 +134,7 @@ impl Place {
             leader: AtomicU32::new(0),
             oracles: Mutex::default(),
             fronts: None,
+            disk: None,
         }
     }
 
@@ -144,6 +148,22 @@ impl Place {
     pub(crate) fn behind(mut self, fronts: Fronts) -> Self {
         self.fronts = Some(fronts);
         self
+    }
+
+    /// The same place with its data on this disk, which is mounted where [`Place::disk_folders`] says.
+    pub(crate) fn on(mut self, disk: Disk) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// Where its disk keeps what is on it, and where that is mounted.
+    pub(crate) fn disk_folders(&self) -> (PathBuf, PathBuf) {
+        (self.folder.join("disk"), self.folder.join("data"))
+    }
+
+    /// What its data is on, of a node that is `#[disk]`.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// From now on it is a node of the case called `case`: nothing of one before counts any more.
@@ -376,7 +396,12 @@ impl Place {
 
     /// Removes the folder for the node's data with everything in it.
     pub(crate) fn wipe_data(&self) -> io::Result<()> {
-        match std::fs::remove_dir_all(self.folder.join("data")) {
+        let folder = self.folder.join("data");
+        if self.disk.is_some() {
+            // The folder itself is where the disk is mounted.
+            return remove_contents(&folder);
+        }
+        match std::fs::remove_dir_all(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
@@ -451,6 +476,18 @@ impl Place {
             program: program.to_owned(),
         })
     }
+}
+
+fn remove_contents(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The path of a version of a kind's program.

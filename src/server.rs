@@ -20,6 +20,7 @@ use robust_test_harness::error::Error;
 use tokio::net::TcpStream;
 
 use crate::clock::{Backoff, Deadline, human, within};
+use crate::disk::Disk;
 use crate::down::Down;
 use crate::exit::{Exit, Signal};
 use crate::instance::{KillError, PauseError, StopError};
@@ -155,6 +156,22 @@ impl<S: Service> Server<S> {
     #[track_caller]
     pub fn proxy(&self, name: &str) -> Proxy {
         self.place().proxy(name)
+    }
+
+    /// The disk that its data is on, where the parameter is `#[disk]`: to take its power away, fill it, or slow down or fail
+    /// its syncs.
+    ///
+    /// # Panics
+    /// When the parameter is not `#[disk]`.
+    #[track_caller]
+    pub fn disk(&self) -> &Disk {
+        match self.place().disk() {
+            Some(disk) => disk,
+            None => panic!(
+                "the data of node `{}` is on no disk of its own: write `#[disk]` on the parameter",
+                self.name()
+            ),
+        }
     }
 
     /// The folder that its start function knows as [`Node::data_dir`]: empty at first, kept over restarts. It is
@@ -414,6 +431,10 @@ impl<S: Service> Server<S> {
 
     pub(crate) fn node_link(&self) -> NodeLink {
         NodeLink::new(Arc::clone(self.place()), self.0.case.clone())
+    }
+
+    pub(crate) fn case(&self) -> &Case {
+        &self.0.case
     }
 
     pub(crate) fn place(&self) -> &Arc<Place> {

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
@@ -30,6 +31,18 @@ pub(crate) struct Socket {
     /// Its own address.
     pub(crate) local: SocketAddr,
     pub(crate) inode: u64,
+}
+
+/// Whether the kernel answers, in one line why not; asked once a process.
+pub(crate) fn available() -> Result<(), String> {
+    static AVAILABLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let probe = || match listeners(0) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "the kernel's table of sockets cannot be read (`sock_diag`): {error}"
+        )),
+    };
+    AVAILABLE.get_or_init(probe).clone()
 }
 
 /// The listening sockets on a port, whatever their address.

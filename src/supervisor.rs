@@ -235,7 +235,7 @@ impl Supervisor {
         self.disturb();
         self.free_ports().await;
         let ports = self.place.leased().into_iter().map(|(_, port)| local(port));
-        let stand_in = StandIn::new(down, ports.collect());
+        let stand_in = StandIn::new(down, ports.collect(), Arc::default());
         let stand_in = stand_in.await.map_err(|(address, source)| StandInError::Listen {
             node: node(),
             address,

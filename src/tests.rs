@@ -44,9 +44,7 @@ macro_rules! client_kind {
 }
 
 mod client;
-#[cfg(target_os = "linux")]
 mod disk;
-#[cfg(target_os = "linux")]
 mod disk_programs;
 mod in_process;
 mod moody;

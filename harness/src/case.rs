@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 use rand_chacha::ChaCha8Rng;
@@ -52,6 +53,7 @@ impl fmt::Debug for Case {
 
 struct Inner {
     facts: Facts,
+    began: Instant,
     /// Set once the folder was made.
     folder: OnceCell<()>,
     /// Notified when the case is broken off.
@@ -156,6 +158,7 @@ impl Case {
     pub fn new(facts: Facts) -> Self {
         Self(Arc::new(Inner {
             facts,
+            began: Instant::now(),
             folder: OnceCell::new(),
             breaking: Notify::new(),
             state: Mutex::default(),
@@ -180,6 +183,11 @@ impl Case {
     /// 0 for the first attempt, then one more with each retry.
     pub fn attempt(&self) -> u32 {
         self.0.facts.attempt
+    }
+
+    /// How long ago it began.
+    pub fn elapsed(&self) -> Duration {
+        self.0.began.elapsed()
     }
 
     /// Identifies the run: the same in all its processes.

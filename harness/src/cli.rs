@@ -201,6 +201,7 @@ fn settings(
         profile: choosing.profile.filter(|name| name != profile::DEFAULT),
         list,
         plan: reporting.plan,
+        faults: reporting.faults,
         explain: reporting.explain,
         report_from: reporting.report_from,
         format,

@@ -25,6 +25,7 @@ struct Inner {
 enum Kind {
     Failure,
     Skip,
+    Required,
 }
 
 /// What scenarios return: `Result` alone is `Result<(), Error>`.
@@ -64,6 +65,12 @@ impl Error {
         }))
     }
 
+    /// Something is not available that must be (`ROBUST_REQUIRE`), so that the case cannot be judged.
+    #[track_caller]
+    pub(crate) fn required(message: impl Into<String>) -> Self {
+        Self::new(Kind::Required, Message(message.into()).into())
+    }
+
     /// The same error, told as part of `context`.
     #[must_use]
     pub fn context(mut self, context: impl Into<String>) -> Self {
@@ -74,6 +81,11 @@ impl Error {
     /// The reason, if this is a skip and not a failure.
     pub fn skip_reason(&self) -> Option<String> {
         (self.0.kind == Kind::Skip).then(|| self.to_string())
+    }
+
+    /// Whether something is not available that `ROBUST_REQUIRE` demands.
+    pub fn is_required(&self) -> bool {
+        self.0.kind == Kind::Required
     }
 
     /// Where the error entered the scenario (the line of the `?`).

@@ -373,6 +373,7 @@ fn has_own_runtime(scenario: &Scenario) -> bool {
 fn setup_error(error: &Error) -> BodyEnd {
     match error.skip_reason() {
         Some(reason) => BodyEnd::Skipped(reason),
+        None if error.is_required() => BodyEnd::Broken(Problem::new(Class::Required, error.to_string())),
         None => BodyEnd::Broken(Problem::new(Class::Setup, format!("{error:?}"))),
     }
 }
@@ -382,5 +383,6 @@ fn body_end(result: BodyResult) -> BodyEnd {
         Ok(()) => BodyEnd::Ok,
         Err(BodyError::Failed(text)) => BodyEnd::Failed(Problem::new(Class::Error, text)),
         Err(BodyError::Skipped(reason)) => BodyEnd::Skipped(reason),
+        Err(BodyError::Required(text)) => BodyEnd::Broken(Problem::new(Class::Required, text)),
     }
 }

@@ -11,8 +11,8 @@ pub use std::boxed::Box;
 
 pub use crate::leak::{Allowance, AllowedEverywhere, LeakClass};
 pub use crate::param::{
-    Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesKinds, TakesMixed,
-    TakesNodes, TakesOn, TakesProxied, TakesSettings, ValueIndex,
+    Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesDisk, TakesKinds,
+    TakesMixed, TakesNodes, TakesOn, TakesProxied, TakesSettings, ValueIndex,
 };
 pub use crate::registry::{Flavor, Isolation, Options, Requirement, Rule, Scenario, ShouldPanic, Site};
 pub use crate::runner::{Suite, run};
@@ -71,6 +71,11 @@ pub const fn mixed<P: TakesMixed>(site: Site, kinds: &'static [&'static str]) ->
 /// `#[count(..)]`, for types that may carry it.
 pub const fn count<P: TakesCount>(site: Site, count: usize) -> Site {
     site.count(count)
+}
+
+/// `#[disk]`, for types that may carry it.
+pub const fn disk<P: TakesDisk>(site: Site, has_disk: bool) -> Site {
+    site.disk(has_disk)
 }
 
 /// `#[proxied]`, for types that may carry it.

@@ -12,6 +12,7 @@ pub mod caught;
 pub mod error;
 pub mod expansion;
 pub mod leak;
+pub mod mechanism;
 pub mod param;
 pub mod processes;
 pub mod registry;

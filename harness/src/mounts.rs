@@ -54,10 +54,11 @@ pub(crate) fn below(folder: &Path) -> Vec<Mount> {
 /// a tenth of the time that the table takes.
 pub(crate) fn is_worth_a_look(folder: &Path) -> bool {
     let flags = AtFlags::STATX_DONT_SYNC | AtFlags::SYMLINK_NOFOLLOW;
-    let is_plain = rustix::fs::statx(rustix::fs::CWD, folder, flags, StatxFlags::empty()).is_ok_and(|found| {
-        let (told, is) = (found.stx_attributes_mask, found.stx_attributes);
-        told.contains(StatxAttributes::MOUNT_ROOT) && !is.contains(StatxAttributes::MOUNT_ROOT)
-    });
+    let is_plain =
+        rustix::fs::statx(rustix::fs::CWD, folder, flags, StatxFlags::empty()).is_ok_and(|found| {
+            let (told, is) = (found.stx_attributes_mask, found.stx_attributes);
+            told.contains(StatxAttributes::MOUNT_ROOT) && !is.contains(StatxAttributes::MOUNT_ROOT)
+        });
     !is_plain || std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_some())
 }
 

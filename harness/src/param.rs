@@ -15,6 +15,7 @@ use std::pin::Pin;
 use crate::case::Case;
 use crate::error::{Error, error};
 use crate::registry::Site;
+use crate::require::Require;
 use crate::variant::{Choice, NODES, VariantAxis, Variants};
 
 /// A type that scenarios may take as a parameter.
@@ -72,6 +73,12 @@ pub trait TakesMixed: Param {}
 )]
 pub trait TakesProxied: Param {}
 
+/// Whether a type may carry `#[disk]`: it keeps data.
+#[diagnostic::on_unimplemented(
+    message = "`#[disk]` keeps the data of a server or cluster on a disk that can fail, and `{Self}` is neither"
+)]
+pub trait TakesDisk: Param {}
+
 /// Whether a type may carry `#[settings(..)]`, and of which type those are.
 #[diagnostic::on_unimplemented(message = "`#[settings]` configures a server, and `{Self}` takes no settings")]
 pub trait TakesSettings: Param {
@@ -91,6 +98,8 @@ pub struct Environment {
     pub external: BTreeMap<String, BTreeMap<String, SocketAddr>>,
     /// `--variants` and `--variant`.
     pub variants: Choice,
+    /// `ROBUST_REQUIRE`: kinds and mechanisms that must be available.
+    pub require: Require,
 }
 
 /// The version of a kind's program that is found where no version is asked for.
@@ -290,6 +299,8 @@ pub enum BodyError {
     Failed(String),
     /// It skipped itself.
     Skipped(String),
+    /// Something is not available that must be.
+    Required(String),
 }
 
 /// A scenario's function, from parameters to body.
@@ -333,6 +344,7 @@ fn describe<E: std::fmt::Debug + 'static>(error: &E) -> BodyError {
     if let Some(error) = any.downcast_ref::<Error>() {
         return match error.skip_reason() {
             Some(reason) => BodyError::Skipped(reason),
+            None if error.is_required() => BodyError::Required(error.to_string()),
             None => BodyError::Failed(format!("{error:?}")),
         };
     }
@@ -438,6 +450,7 @@ impl<P: Param> TakesCount for Vec<P> {}
 impl<P: TakesKinds> TakesKinds for Vec<P> {}
 impl<P: TakesOn> TakesOn for Vec<P> {}
 impl<P: TakesProxied> TakesProxied for Vec<P> {}
+impl<P: TakesDisk> TakesDisk for Vec<P> {}
 
 impl<P: Param, const N: usize> Param for [P; N] {
     fn shape(site: &Site, environment: &Environment) -> Shape {
@@ -457,3 +470,4 @@ impl<P: Param, const N: usize> Param for [P; N] {
 impl<P: TakesKinds, const N: usize> TakesKinds for [P; N] {}
 impl<P: TakesOn, const N: usize> TakesOn for [P; N] {}
 impl<P: TakesProxied, const N: usize> TakesProxied for [P; N] {}
+impl<P: TakesDisk, const N: usize> TakesDisk for [P; N] {}

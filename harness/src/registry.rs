@@ -217,6 +217,8 @@ pub struct Site {
     pub settings: Option<fn(usize) -> Box<dyn Any + Send + Sync>>,
     /// `#[proxied]`.
     pub proxied: bool,
+    /// `#[disk]`.
+    pub disk: bool,
 }
 
 impl Site {
@@ -234,6 +236,7 @@ impl Site {
             count: None,
             settings: None,
             proxied: false,
+            disk: false,
         }
     }
 
@@ -282,6 +285,12 @@ impl Site {
     /// `#[proxied]`.
     pub const fn proxied(mut self, is_proxied: bool) -> Self {
         self.proxied = is_proxied;
+        self
+    }
+
+    /// `#[disk]`.
+    pub const fn disk(mut self, has_disk: bool) -> Self {
+        self.disk = has_disk;
         self
     }
 

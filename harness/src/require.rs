@@ -14,7 +14,7 @@ pub struct KnownNames<'a> {
 }
 
 /// What must be available.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Require {
     /// Nothing: what is not available is skipped.
     #[default]

@@ -5,6 +5,7 @@ mod explain;
 mod go;
 mod serve;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -17,6 +18,7 @@ use crate::exit::Exit;
 use crate::history::History;
 use crate::history_file;
 use crate::layout::{self, Layout};
+use crate::mechanism;
 use crate::param::Environment;
 use crate::plan::{self, Budget, Nothing, Slots};
 use crate::pressure;
@@ -105,9 +107,12 @@ fn print(text: &str) {
 fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
     let variables = cli::process_environment();
     let kinds = (suite.kinds)();
+    let faults = mechanism::registered();
+    let mechanisms: BTreeSet<&str> = faults.iter().map(|fault| fault.mechanism.name).collect();
+    let mechanisms: Vec<&str> = mechanisms.into_iter().collect();
     let known = KnownNames {
         kinds: &kinds,
-        mechanisms: &[],
+        mechanisms: &mechanisms,
     };
     let config = || cli::Config::find(Path::new(suite.manifest_dir), &variables, known);
     let mut settings =
@@ -118,6 +123,10 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
             },
             _ => Stop::unusable(error),
         })?;
+    if settings.faults {
+        print(&mechanism::table(&faults));
+        return Ok(Exit::Passed);
+    }
     let program = std::env::current_exe().map_err(Stop::unusable)?;
     let folder = settings
         .report_dir
@@ -139,6 +148,7 @@ fn whole(suite: &Suite, arguments: Vec<OsString>) -> Result<Exit, Stop> {
             .unwrap_or_default(),
         external: settings.external.clone(),
         variants: settings.variants.clone(),
+        require: settings.require.clone(),
     };
     let seed = settings.seed.unwrap_or_else(Seed::random);
     if let Some(wanted) = &settings.serve {

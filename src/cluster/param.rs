@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use robust_test_harness::error::{Error, error};
 use robust_test_harness::param::{
-    Build, Environment, Param, Shape, TakesKinds, TakesMixed, TakesNodes, TakesProxied, TakesSettings,
+    Build, Environment, Param, Shape, TakesDisk, TakesKinds, TakesMixed, TakesNodes, TakesProxied,
+    TakesSettings,
 };
 use robust_test_harness::registry::Site;
 use robust_test_harness::variant::VariantAxis;
@@ -86,7 +87,7 @@ impl<S: Service> Param for Cluster<S> {
             }),
         }));
         for _ in 0..build.nodes().unwrap_or(NODES) {
-            cluster.prepare_node()?;
+            cluster.prepare_next()?;
         }
         let nodes = cluster.nodes();
         // The first error is the one to tell.
@@ -102,6 +103,7 @@ impl<S: Service> TakesKinds for Cluster<S> {}
 impl<S: Service> TakesNodes for Cluster<S> {}
 impl<S: Service> TakesMixed for Cluster<S> {}
 impl<S: Service> TakesProxied for Cluster<S> {}
+impl<S: Service> TakesDisk for Cluster<S> {}
 
 impl<S: Service> TakesSettings for Cluster<S> {
     type Settings = S::Settings;

@@ -126,6 +126,33 @@ impl Partition {
         pairs.filter(|(from, to)| is_cut(*from, *to)).collect()
     }
 
+    /// Those of these nodes that are not in the largest group of which everybody hears and is heard, by way of others.
+    pub(crate) fn cut_off(&self, numbers: &[usize]) -> BTreeSet<usize> {
+        let cuts = self.cuts(numbers);
+        let mut left: BTreeSet<usize> = numbers.iter().copied().collect();
+        let mut largest = BTreeSet::new();
+        while let Some(first) = left.pop_first() {
+            let (mut group, mut work) = (BTreeSet::from([first]), vec![first]);
+            while let Some(one) = work.pop() {
+                let near = |other: &usize| !cuts.contains(&(one, *other)) && !cuts.contains(&(*other, one));
+                let more: Vec<usize> = left.iter().copied().filter(near).collect();
+                for other in more {
+                    left.remove(&other);
+                    group.insert(other);
+                    work.push(other);
+                }
+            }
+            if group.len() > largest.len() {
+                largest = group;
+            }
+        }
+        numbers
+            .iter()
+            .copied()
+            .filter(|number| !largest.contains(number))
+            .collect()
+    }
+
     /// The numbers that it names.
     fn named(&self) -> Vec<usize> {
         match self {
@@ -197,6 +224,11 @@ impl Partitioned {
             "healed"
         );
         if hits.any() { Ok(hits) } else { Err(self.inert()) }
+    }
+
+    /// What makes it.
+    pub(crate) fn into_toxics(self) -> Vec<AddedToxic> {
+        self.toxics
     }
 
     fn inert(&self) -> PartitionError {
@@ -297,6 +329,24 @@ mod tests {
     fn cuts(partition: &Partition, nodes: usize) -> Vec<(usize, usize)> {
         let numbers: Vec<usize> = (1..=nodes).collect();
         partition.cuts(&numbers).into_iter().collect()
+    }
+
+    #[test]
+    fn who_is_cut_off_is_not_in_the_largest_group() {
+        let cut_off = |partition: Partition, nodes: usize| -> Vec<usize> {
+            let numbers: Vec<usize> = (1..=nodes).collect();
+            partition.cut_off(&numbers).into_iter().collect()
+        };
+        assert_eq!(cut_off(Partition::Isolate(2), 3), [2]);
+        assert_eq!(cut_off(Partition::Halves, 5), [1, 2]);
+        assert_eq!(cut_off(Partition::Halves, 4), [3, 4]);
+        assert!(cut_off(Partition::Ring, 5).is_empty());
+        let one_way = Partition::OneWay {
+            from: vec![3],
+            to: vec![1, 2],
+        };
+        assert_eq!(cut_off(one_way, 3), [3]);
+        assert!(cut_off(Partition::Groups(vec![vec![1], vec![2]]), 3).is_empty());
     }
 
     #[test]

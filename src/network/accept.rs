@@ -171,7 +171,7 @@ impl Acceptor {
         let address = local(self.lease.port());
         self.front = match down {
             Some(down) => {
-                let stand_in = StandIn::new(down, vec![address]).await;
+                let stand_in = StandIn::new(down, vec![address], Arc::clone(&self.tap.turned_away)).await;
                 Front::Down(Some(stand_in.map_err(|(_, error)| error)?))
             }
             None => Front::Up(TcpListener::bind(address).await?),

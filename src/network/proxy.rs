@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use robust_test_harness::case::Case;
+use robust_test_harness::case::{Case, WeakCase};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -46,6 +46,7 @@ use crate::port::{Lease, local};
 pub struct Proxy(Arc<Inner>);
 
 struct Inner {
+    case: WeakCase,
     name: String,
     address: SocketAddr,
     setup: Arc<watch::Sender<Arc<Setup>>>,
@@ -131,6 +132,7 @@ impl Proxy {
         );
         thread.runtime().spawn(acceptor.serve(orders));
         Ok(Self(Arc::new(Inner {
+            case: case.downgrade(),
             name,
             address,
             setup,
@@ -145,6 +147,11 @@ impl Proxy {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Its case; `None` when that is over.
+    pub(crate) fn case(&self) -> Option<Case> {
+        self.0.case.upgrade()
     }
 
     /// Where clients connect.

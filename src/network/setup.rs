@@ -30,6 +30,9 @@ pub struct Traffic {
     pub refused: u64,
     /// How often the system would give no descriptor for one more; they wait in the backlog meanwhile.
     pub starved: u64,
+    /// Those that were accepted while it was down, and closed or never answered; the ones that the system refused are not
+    /// counted.
+    pub turned_away: u64,
     /// Bytes that clients sent.
     pub upstream_bytes: u64,
     /// Bytes that the server sent.
@@ -43,6 +46,8 @@ pub(super) struct Tap {
     open: AtomicU64,
     refused: AtomicU64,
     pub(super) starved: AtomicU64,
+    /// Counted by what listens while it is down.
+    pub(super) turned_away: Arc<AtomicU64>,
     upstream_bytes: AtomicU64,
     downstream_bytes: AtomicU64,
     last_refusal: Mutex<Option<String>>,
@@ -82,6 +87,7 @@ impl Tap {
             open: read(&self.open),
             refused: read(&self.refused),
             starved: read(&self.starved),
+            turned_away: read(&self.turned_away),
             upstream_bytes: read(&self.upstream_bytes),
             downstream_bytes: read(&self.downstream_bytes),
         }

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use robust_test_harness::case::Case;
-use robust_test_harness::error::{Error, error};
+use robust_test_harness::error::{Error, error, skip};
 use robust_test_harness::param::{
-    Axis, AxisValue, Build, Environment, Param, Shape, TakesKinds, TakesProxied, TakesSettings, Token,
+    Axis, AxisValue, Build, Environment, Param, Shape, TakesDisk, TakesKinds, TakesProxied, TakesSettings,
+    Token,
 };
 use robust_test_harness::registry::Site;
 use robust_test_harness::stash::Stash;
@@ -15,6 +16,7 @@ use robust_test_harness::variant::Variants;
 
 use super::reach::reach;
 use super::{Inner, Server};
+use crate::disk::{Disk, FUSE};
 use crate::front::Fronts;
 use crate::instance::Instance;
 use crate::launch::StartError;
@@ -91,6 +93,10 @@ impl<S: Service> Server<S> {
         if site.proxied {
             let name = place.name().to_owned();
             place = place.behind(Fronts::new(case, name, Some(origin::among(members))));
+        }
+        if site.disk {
+            let disk = disk(case, &place)?;
+            place = place.on(disk);
         }
         Self::at(case, kind, Arc::new(place), settings, members, None)
     }
@@ -216,11 +222,24 @@ fn place(
     place.with_variants(variants)
 }
 
+/// The disk that the data of a node is to be on. It is unmounted after the end of the node, which is deferred later.
+fn disk(case: &Case, place: &Place) -> Result<Disk, Error> {
+    if place.external().is_some() {
+        let (node, kind) = (place.name(), place.kind());
+        return Err(skip(format!(
+            "server `{node}` ({kind}) runs somewhere else, so its data cannot be kept on a disk that can fail (`#[disk]`)"
+        )));
+    }
+    FUSE.require(case.environment())?;
+    let (backing, at) = place.disk_folders();
+    Ok(Disk::mount_in(case, place.name().to_owned(), backing, at)?)
+}
+
 /// What resets the servers of the kind and keeps them, where one of them may serve several cases: not where something is asked of it
 /// that is this case's alone, and not for another attempt, which is to tell whether the server before it was the reason.
 fn sharing<'a>(kind: &ServerKind, site: &Site, case: &'a Case) -> Option<(Reset, &'a Arc<Stash>)> {
     let is_external = case.environment().external.contains_key(kind.name);
-    let is_own = site.settings.is_some() || site.proxied || case.attempt() > 0 || is_external;
+    let is_own = site.settings.is_some() || site.proxied || site.disk || case.attempt() > 0 || is_external;
     kind.shared.filter(|_| !is_own).zip(case.stash())
 }
 
@@ -258,6 +277,7 @@ impl<S: Service> Param for Server<S> {
 
 impl<S: Service> TakesKinds for Server<S> {}
 impl<S: Service> TakesProxied for Server<S> {}
+impl<S: Service> TakesDisk for Server<S> {}
 
 impl<S: Service> TakesSettings for Server<S> {
     type Settings = S::Settings;

@@ -420,7 +420,7 @@ async fn slow_syncs_hold_up_nothing_else_and_go_on_when_healed() {
     let begin = Instant::now();
     file.sync_all().unwrap();
     let took = begin.elapsed();
-    assert!(took >= millis(200) && took < secs(2), "{took:?}");
+    assert!(took >= millis(200), "{took:?}");
     disk.slow_fsync(Some(secs(600)));
     // Of one file the system itself lets one sync begin at a time.
     let syncing: Vec<_> = (0..10)
@@ -468,7 +468,6 @@ async fn slow_syncs_hold_up_nothing_else_and_go_on_when_healed() {
     assert_eq!(fixture.end().await, [""; 0]);
     drop(waiting.join().unwrap());
     assert!(!is_mounted(disk.path()));
-    assert!(begin.elapsed() < secs(60));
 }
 
 #[tokio::test]
@@ -567,10 +566,7 @@ async fn what_cannot_be_mounted_is_told_with_the_folder() {
     let error = Disk::mount(&fixture.case, "b", folder.join("x/file"), folder.join("z"))
         .await
         .unwrap_err();
-    assert!(
-        error.to_string().ends_with("cannot use ".to_owned().as_str())
-            || error.to_string().contains("x/file")
-    );
+    assert!(error.to_string().ends_with("x/file"), "{error}");
     drop(disk);
     assert_eq!(fixture.end().await, [""; 0]);
 }

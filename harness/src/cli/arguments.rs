@@ -257,6 +257,11 @@ pub(super) struct Reporting {
     pub(super) plan: bool,
     #[arg(
         long,
+        help = "Run nothing, print every fault with what it works by, and whether this machine has that [default: off]"
+    )]
+    pub(super) faults: bool,
+    #[arg(
+        long,
         help = "Run failed cases again, one variant flipped at a time, and say which matters; 10 of them at most \
                 [default: off]"
     )]

@@ -64,7 +64,7 @@ const LIBTEST: [Shared; 8] = [
 const FOR_ONE_CALL: &str = "it is about one call, so give it on the command line";
 
 /// Options that are no keys, and why.
-const NO_KEYS: [(&str, &str); 19] = [
+const NO_KEYS: [(&str, &str); 20] = [
     ("bench", FOR_ONE_CALL),
     ("exact", FOR_ONE_CALL),
     ("explain", FOR_ONE_CALL),
@@ -76,6 +76,7 @@ const NO_KEYS: [(&str, &str); 19] = [
         "keep-on-failure",
         "it waits for somebody, so give it on the command line",
     ),
+    ("faults", FOR_ONE_CALL),
     ("list", FOR_ONE_CALL),
     (
         "logfile",

@@ -28,6 +28,8 @@ pub struct Settings {
     pub list: Option<ListFormat>,
     /// `--plan`: print what would run and run nothing.
     pub plan: bool,
+    /// `--faults`: print the kinds of faults and run nothing.
+    pub faults: bool,
     /// `--explain`: run failed cases again with other variants.
     pub explain: bool,
     /// `--report-from`: make the reports from these event files and run nothing. Empty: run.

@@ -96,7 +96,8 @@ impl Executor {
         let files = matches!(findings.body, Some(BodyEnd::Ok | BodyEnd::Skipped(_)));
         let files = files && self.temporary.has_files();
         let folder = has_folder.then(|| order.folder(&self.config.folder));
-        let folder = folder.filter(|folder| mounts::is_worth_a_look(folder) && !mounts::below(folder).is_empty());
+        let folder =
+            folder.filter(|folder| mounts::is_worth_a_look(folder) && !mounts::below(folder).is_empty());
         let has_children = || process_tree::has_children_beside(&kept.groups);
         if own_tasks.is_none() && self.tasks() == 0 && same && !files && folder.is_none() && !has_children() {
             return changes;

@@ -168,6 +168,9 @@ fn site(parameter: &Parameter, private: &TokenStream) -> TokenStream {
     if let Some(span) = parameter.proxied {
         with("proxied", span, quote!(true));
     }
+    if let Some(span) = parameter.disk {
+        with("disk", span, quote!(true));
+    }
     if let Some(settings) = &parameter.settings {
         let ty = respan(ty.clone(), settings.span);
         let span = settings.span.resolved_at(Span::mixed_site());

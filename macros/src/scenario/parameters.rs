@@ -28,6 +28,7 @@ pub(super) struct Parameter {
     pub(super) settings: Option<At<Expr>>,
     pub(super) on: Option<At<Ident>>,
     pub(super) proxied: Option<Span>,
+    pub(super) disk: Option<Span>,
 }
 
 /// What an attribute said, and where the attribute is.
@@ -53,6 +54,7 @@ struct Attributes {
     settings: Option<At<Expr>>,
     on: Option<At<Ident>>,
     proxied: Option<Span>,
+    disk: Option<Span>,
 }
 
 const WORDS: Words = Words {
@@ -155,6 +157,18 @@ const TABLE: &[Entry<Attributes>] = &[
             Ok(())
         },
     },
+    Entry {
+        name: "disk",
+        usage: "#[disk]",
+        repeats: false,
+        read: |attributes, argument| {
+            if !matches!(argument.value, ArgumentValue::Flag) {
+                return Err(argument.wrong("`disk` takes nothing"));
+            }
+            attributes.disk = Some(argument.name.span());
+            Ok(())
+        },
+    },
 ];
 
 /// Attributes of the compiler's that stay on the parameter.
@@ -207,6 +221,7 @@ impl Parameter {
             settings,
             on,
             proxied,
+            disk,
         } = attributes;
         Some(Self {
             name,
@@ -220,6 +235,7 @@ impl Parameter {
             settings,
             on,
             proxied,
+            disk,
         })
     }
 }

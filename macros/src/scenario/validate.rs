@@ -112,6 +112,7 @@ fn attributes(parameter: &Parameter, errors: &mut Errors) {
         ("settings", parameter.settings.as_ref().map(|at| at.span)),
         ("on", parameter.on.as_ref().map(|at| at.span)),
         ("proxied", parameter.proxied),
+        ("disk", parameter.disk),
     ] {
         if let Some(span) = span {
             errors.at(span, format_args!("`#[{name}]` is not for plain values"));

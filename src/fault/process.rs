@@ -1,0 +1,148 @@
+//! Faults of a node's processes: killed, stopped, frozen.
+
+use robust_test_harness::error::Result;
+use robust_test_harness::mechanism::FaultKind;
+
+use super::{ALWAYS, Fault, Ongoing};
+use crate::clock::secs;
+use crate::server::Server;
+use crate::service::{BoxFuture, Service};
+
+/// Kills a node: SIGKILL to all its processes. Healing starts it again, on the same ports and data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill;
+
+/// Stops a node as an operator does. Healing starts it again, on the same ports and data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop;
+
+/// Freezes a node's processes: connections stay open, also new ones are made by the system, and nothing answers. Healing
+/// lets them go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause;
+
+static KILL: FaultKind = FaultKind {
+    name: "kill",
+    target: "node",
+    does: "SIGKILL to all its processes; healed by a start",
+    mechanism: &ALWAYS,
+};
+static STOP: FaultKind = FaultKind {
+    name: "stop",
+    target: "node",
+    does: "its stop signal, SIGKILL when that is ignored; healed by a start",
+    mechanism: &ALWAYS,
+};
+static PAUSE: FaultKind = FaultKind {
+    name: "pause",
+    target: "node",
+    does: "SIGSTOP to all its processes; healed by SIGCONT",
+    mechanism: &ALWAYS,
+};
+crate::register_fault!(KILL);
+crate::register_fault!(STOP);
+crate::register_fault!(PAUSE);
+
+impl<S: Service> Fault<Server<S>> for Kill {
+    fn kind(&self) -> &'static FaultKind {
+        &KILL
+    }
+
+    fn begin<'a>(&'a self, server: &'a Server<S>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
+        Box::pin(async move {
+            let was_up = server.is_running();
+            server.kill().await?;
+            Ok(Down::of(server, was_up, "killed"))
+        })
+    }
+}
+
+impl<S: Service> Fault<Server<S>> for Stop {
+    fn kind(&self) -> &'static FaultKind {
+        &STOP
+    }
+
+    fn begin<'a>(&'a self, server: &'a Server<S>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
+        Box::pin(async move {
+            let was_up = server.is_running();
+            server.stop().await?;
+            Ok(Down::of(server, was_up, "stopped"))
+        })
+    }
+}
+
+/// A node that a fault ended.
+pub(super) struct Down<S: Service> {
+    server: Server<S>,
+    /// Whether there was anything to end.
+    was_up: bool,
+    how: &'static str,
+}
+
+impl<S: Service> Down<S> {
+    pub(super) fn of(server: &Server<S>, was_up: bool, how: &'static str) -> Box<dyn Ongoing> {
+        Box::new(Self {
+            server: server.clone(),
+            was_up,
+            how,
+        })
+    }
+}
+
+impl<S: Service> Ongoing for Down<S> {
+    fn proof(&self) -> Option<String> {
+        self.was_up
+            .then(|| format!("it was {}, and no process of it was left", self.how))
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result> {
+        Box::pin(async { Ok(self.server.start().await?) })
+    }
+
+    /// The case ends with it down.
+    fn clean_up(&mut self) -> BoxFuture<'_, Result> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl<S: Service> Fault<Server<S>> for Pause {
+    fn kind(&self) -> &'static FaultKind {
+        &PAUSE
+    }
+
+    fn begin<'a>(&'a self, server: &'a Server<S>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
+        Box::pin(async move {
+            let was_awake = !server.is_paused();
+            server.pause().await?;
+            Ok(Box::new(Frozen {
+                server: server.clone(),
+                was_awake,
+            }) as Box<dyn Ongoing>)
+        })
+    }
+}
+
+struct Frozen<S: Service> {
+    server: Server<S>,
+    was_awake: bool,
+}
+
+impl<S: Service> Ongoing for Frozen<S> {
+    fn proof(&self) -> Option<String> {
+        self.was_awake
+            .then(|| "all its processes were seen stopped".to_owned())
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result> {
+        Box::pin(async {
+            self.server.resume().await?;
+            // What froze it says nothing about when it answers again.
+            Ok(self.server.until_healthy(secs(25)).await?)
+        })
+    }
+
+    /// What ends a node ends a frozen one too.
+    fn clean_up(&mut self) -> BoxFuture<'_, Result> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

@@ -1,0 +1,216 @@
+//! Faults as values, through the runner: as the user who runs this, as one without privileges, and when the runner is killed
+//! in the middle of one.
+
+use std::path::Path;
+
+use robust_test::disk::Disk;
+use robust_test_tests::{Finished, Planted, Privilege, Signal};
+
+const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
+const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
+
+fn planted(arguments: &[&str]) -> Planted {
+    Planted::new(FAULTS)
+        .args(["--bin", &format!("gossip={GOSSIP}")])
+        .args(arguments)
+}
+
+/// Whether disks that can fail can be mounted; told where not.
+fn can_mount() -> bool {
+    let available = Disk::available();
+    if let Err(why) = &available {
+        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|name| name.trim() == "all"), "{why}");
+        eprintln!("what needs a disk is skipped, because this machine does not allow it: {why}");
+    }
+    available.is_ok()
+}
+
+/// The verdicts by the names of their cases, without module.
+fn statuses(finished: &Finished) -> Vec<(String, String)> {
+    let verdicts = finished.verdicts();
+    verdicts
+        .into_iter()
+        .map(|(name, verdict)| (name, verdict.status))
+        .collect()
+}
+
+#[test]
+fn every_fault_bites_and_is_healed() {
+    let tags: &[&str] = if can_mount() {
+        &["--skip-tag", "fails"]
+    } else {
+        &["--skip-tag", "fails", "--skip-tag", "disk"]
+    };
+    let finished = planted(tags).run();
+    assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
+    let statuses = statuses(&finished);
+    let ran = statuses.iter().filter(|(_, status)| status == "passed").count();
+    // Those that hold a fault until their runner is killed.
+    assert_eq!(statuses.len() - ran, 8, "{statuses:?}");
+    assert!(ran >= 14, "{statuses:?}");
+}
+
+#[test]
+fn one_that_hits_nothing_is_an_error_and_its_life_is_kept_with_the_case() {
+    let finished = planted(&["--tag", "fails"]).run();
+    assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
+    let verdicts = finished.verdicts();
+    let of = |name: &str| {
+        let found = verdicts.iter().find(|(case, _)| case.starts_with(name));
+        found
+            .unwrap_or_else(|| panic!("{name} among {:?}", verdicts.keys()))
+            .1
+    };
+    let healed = of("one_that_hit_nothing_is_an_error");
+    assert_eq!(
+        (healed.status.as_str(), healed.message.as_str()),
+        (
+            "failed",
+            "fault `stall (downstream)` of client was inert: it hit nothing while it held"
+        )
+    );
+    let left = of("one_that_hit_nothing_until");
+    assert_eq!(
+        (left.status.as_str(), left.class.as_str()),
+        ("errored", "teardown")
+    );
+    assert!(left.message.contains("of client was inert"), "{}", left.message);
+    let died = of("one_whose_target_dies");
+    assert_eq!((died.status.as_str(), died.class.as_str()), ("errored", "death"));
+    let timeline = |folder: &Path| std::fs::read_to_string(folder.join("timeline.log")).unwrap();
+    let kept = finished.report().join(healed.artifacts.as_ref().unwrap());
+    let lines = timeline(&kept);
+    let told: Vec<&str> = lines
+        .lines()
+        .map(|line| line.split_once(" s  ").unwrap().1)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "client            stall (downstream): begins",
+            "client            stall (downstream): holds",
+            "client            stall (downstream): is healed",
+            "client            stall (downstream): was inert",
+        ]
+    );
+    assert!(healed.output.contains("client: stall (downstream): was inert"));
+}
+
+#[test]
+fn all_faults_are_listed_with_what_they_need() {
+    let finished = planted(&["--faults"]).run();
+    assert_eq!(finished.code(), Some(0), "{}", finished.stderr);
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    assert!(lines[0].starts_with("| fault"), "{}", lines[0]);
+    let line = |name: &str| {
+        let start = format!("| `{name}` ");
+        lines.iter().find(|line| line.starts_with(&start)).unwrap()
+    };
+    assert!(line("kill").contains("| none "));
+    assert!(line("partition").contains("| sock-diag "));
+    let is_here = if Disk::available().is_ok() {
+        "| yes"
+    } else {
+        "| no: "
+    };
+    assert!(line("power-loss").contains("| fuse ") && line("power-loss").contains(is_here));
+    assert!(lines.len() > 20, "{}", finished.stdout);
+}
+
+/// The suite as a user that nothing else runs as, with what that user can read: the checkout may be where only root can look.
+fn as_nobody(arguments: &str) -> Planted {
+    let user = 200_000 + std::process::id();
+    let text = format!(
+        "cd \"$TMPDIR\" && cp \"$SUITE\" ../suite && cp \"$GOSSIP\" ../gossip && chmod -R a+rwX .. && \
+         exec setpriv --reuid {user} --clear-groups ../suite --bin gossip=\"$PWD/../gossip\" {arguments}"
+    );
+    Planted::new("sh")
+        .args(["-c", &text])
+        .env("SUITE", FAULTS)
+        .env("GOSSIP", GOSSIP)
+}
+
+#[test]
+fn without_privileges_all_but_the_disks_run_and_those_say_why_not() {
+    if !Privilege::OtherUser.is_granted() {
+        return;
+    }
+    let finished = as_nobody("--skip-tag fails").run();
+    assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
+    let verdicts = finished.verdicts();
+    for (name, verdict) in &verdicts {
+        let needs_disk = ["without_power", "without_a_disk", "all_nodes_lose", "a_disk_is"]
+            .iter()
+            .any(|start| name.starts_with(start));
+        let expected = if needs_disk || name.starts_with("holds") {
+            "skipped"
+        } else {
+            "passed"
+        };
+        assert_eq!(verdict.status, expected, "{name}: {}", verdict.message);
+        if needs_disk {
+            assert!(
+                verdict
+                    .message
+                    .starts_with("`fuse` is not available: this user may not "),
+                "{}",
+                verdict.message
+            );
+        }
+    }
+    let finished = as_nobody("all_nodes_lose_their_power")
+        .env("ROBUST_REQUIRE", "fuse")
+        .run();
+    assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
+    let verdicts = finished.verdicts();
+    let verdict = verdicts.values().next().unwrap();
+    assert_eq!(
+        (verdict.status.as_str(), verdict.class.as_str()),
+        ("errored", "required")
+    );
+    assert!(
+        verdict
+            .message
+            .starts_with("ROBUST_REQUIRE demands `fuse`: this user may not ")
+    );
+}
+
+#[test]
+fn nothing_is_left_of_a_runner_that_is_killed_in_the_middle_of_a_fault() {
+    let faults = [
+        "kill",
+        "pause",
+        "stall",
+        "cut",
+        "partition",
+        "power_loss",
+        "full_disk",
+        "descriptors",
+    ];
+    if !can_mount() {
+        return;
+    }
+    for fault in faults {
+        let name = format!("holds[db=gossip,which={fault}]");
+        let suite = planted(&["--ignored", "--exact", &name]).start();
+        let home = suite.report().parent().unwrap().to_owned();
+        suite.wait_until("the fault holds", |_| holds(&home.join("tmp")));
+        suite.signal(Signal::KILL);
+        suite.finish();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let left = mounts.lines().find(|line| line.contains(home.to_str().unwrap()));
+        assert_eq!(left, None, "{fault}");
+    }
+}
+
+/// Whether a worker wrote in its temporary folder, below this one, that its fault holds.
+fn holds(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| {
+        let path = entry.path();
+        // Not into what is mounted.
+        path.file_name().is_some_and(|name| name == "holds")
+            || path.is_dir() && !path.ends_with("data") && holds(&path)
+    })
+}
