@@ -108,10 +108,13 @@ struct Dark {
 }
 
 impl Ongoing for Dark {
-    /// That nothing is lost says that all was durable: the power went all the same.
+    /// Where it ran and nothing is lost all was durable: the power went all the same.
     fn proof(&self) -> Option<String> {
-        let killed = self.down.proof()?;
-        Some(format!("{killed}; lost: {}", self.lost))
+        let lost = format!("lost: {}", self.lost);
+        match self.down.proof() {
+            Some(killed) => Some(format!("{killed}; {lost}")),
+            None => (!self.lost.is_nothing()).then_some(lost),
+        }
     }
 
     fn heal(&mut self) -> BoxFuture<'_, Result> {

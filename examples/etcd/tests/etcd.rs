@@ -289,6 +289,8 @@ mod agreement;
 mod concurrency;
 #[path = "etcd/data.rs"]
 mod data;
+#[path = "etcd/disks.rs"]
+mod disks;
 #[path = "etcd/leases.rs"]
 mod leases;
 #[path = "etcd/membership.rs"]

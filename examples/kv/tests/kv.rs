@@ -23,6 +23,8 @@ mod blocking;
 mod connections;
 #[path = "kv/persistence.rs"]
 mod persistence;
+#[path = "kv/power.rs"]
+mod power;
 #[path = "kv/protocol.rs"]
 mod protocol;
 #[path = "kv/pubsub.rs"]
