@@ -60,11 +60,12 @@
 //! directory (`BACKING.aside`), while it is needed. While the disk is mounted nobody else may change either of them.
 //!
 //! Reading order: `ranges`, `content` and `names` decide what is durable, `switches` what the faults hit; all four are pure.
-//! `data`, `store`, `power` do it to files, `delays` lets syncs wait, `fuse` answers the system's requests, `mount`.
+//! `data`, `store`, `entries`, `power` do it to files, `delays` lets syncs wait, `fuse` answers the system's requests, `mount`.
 
 mod content;
 mod data;
 mod delays;
+mod entries;
 mod fuse;
 mod mount;
 mod names;

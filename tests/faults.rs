@@ -116,6 +116,23 @@ fn all_faults_are_listed_with_what_they_need() {
     };
     assert!(line("power-loss").contains("| fuse ") && line("power-loss").contains(is_here));
     assert!(lines.len() > 20, "{}", finished.stdout);
+    // The README has the same, but for what this machine has.
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, rest) = readme.split_once("<!-- faults:begin -->\n").unwrap();
+    let (table, _) = rest.split_once("<!-- faults:end -->").unwrap();
+    let cells = |text: &str| -> Vec<Vec<String>> {
+        let row = |line: &str| {
+            line.split('|')
+                .map(|cell| cell.trim().to_owned())
+                .take(6)
+                .collect()
+        };
+        text.lines()
+            .filter(|line| !line.contains("---"))
+            .map(row)
+            .collect()
+    };
+    assert_eq!(cells(table), cells(&finished.stdout));
 }
 
 /// The suite as a user that nothing else runs as, with what that user can read: the checkout may be where only root can look.

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Mode, Stat};
 use rustix::io::Errno;
 
-use super::content::Content;
 use super::data::{Allocate, Data, errno, lock};
 use super::delays::Delays;
 use super::names::{Id, Kind, Names, ROOT, Slot, Sync};
@@ -80,7 +79,7 @@ pub(super) enum Make<'a> {
 }
 
 impl Handle {
-    fn new(id: Id, file: Arc<File>, data: Arc<Data>) -> Self {
+    pub(super) fn new(id: Id, file: Arc<File>, data: Arc<Data>) -> Self {
         Self {
             id,
             file,
@@ -111,7 +110,7 @@ impl Store {
         })
     }
 
-    fn power(&self) -> RwLockReadGuard<'_, ()> {
+    pub(super) fn power(&self) -> RwLockReadGuard<'_, ()> {
         self.power.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -130,18 +129,18 @@ impl Store {
         handles.get(&handle).cloned().ok_or(Errno::IO)
     }
 
-    fn add_handle(&self, handle: Handle) -> u64 {
+    pub(super) fn add_handle(&self, handle: Handle) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
         handles.insert(number, handle);
         number
     }
 
-    fn path(&self, tree: &Tree, id: Id) -> PathBuf {
+    pub(super) fn path(&self, tree: &Tree, id: Id) -> PathBuf {
         tree.names.path(id, &self.root, &self.aside)
     }
 
-    fn place(&self, tree: &Tree, slot: &Slot) -> PathBuf {
+    pub(super) fn place(&self, tree: &Tree, slot: &Slot) -> PathBuf {
         self.path(tree, slot.0).join(&slot.1)
     }
 
@@ -161,7 +160,7 @@ impl Store {
     }
 
     /// The same of something that the system is told of, and will forget.
-    fn hold(&self, tree: &mut Tree, id: Id) -> Result<Found, Errno> {
+    pub(super) fn hold(&self, tree: &mut Tree, id: Id) -> Result<Found, Errno> {
         let found = self.found(tree, id)?;
         tree.names.hold(id);
         Ok(found)
@@ -229,177 +228,6 @@ impl Store {
         let entries = tree.names.entries(directory);
         let with_kind = |(name, id): (&OsStr, Id)| Some((name.to_owned(), id, tree.names.kind(id)?));
         Ok(entries.filter_map(with_kind).collect())
-    }
-
-    /// The way from the system's answer to a new place: nothing may be there.
-    fn new_place(&self, tree: &Tree, slot: &Slot) -> Result<PathBuf, Errno> {
-        match tree.names.kind(slot.0) {
-            None => return Err(Errno::STALE),
-            Some(Kind::Directory) => {}
-            Some(_) => return Err(Errno::NOTDIR),
-        }
-        // One that was removed and is still somebody's current directory.
-        if slot.0 != ROOT && tree.names.links(slot.0) == 0 {
-            return Err(Errno::NOENT);
-        }
-        match tree.names.lookup(slot.0, &slot.1) {
-            Some(_) => Err(Errno::EXIST),
-            None => Ok(self.place(tree, slot)),
-        }
-    }
-
-    pub(super) fn make(&self, slot: Slot, make: Make<'_>, mode: u32, owner: Owner) -> Result<Found, Errno> {
-        let _on = self.power();
-        let mut tree = self.tree();
-        let path = self.new_place(&tree, &slot)?;
-        let permissions = Mode::from_raw_mode(mode & 0o7777);
-        let kind = match make {
-            Make::Directory => {
-                rustix::fs::mkdir(&path, permissions)?;
-                Kind::Directory
-            }
-            Make::Symlink(target) => {
-                rustix::fs::symlink(target, &path)?;
-                Kind::Symlink
-            }
-            Make::Node(file_type, device) => {
-                rustix::fs::mknodat(CWD, &path, file_type, permissions, device)?;
-                kind_of(file_type)
-            }
-        };
-        if kind != Kind::Symlink {
-            // Whatever this process masks.
-            rustix::fs::chmod(&path, permissions)?;
-        }
-        own(&path, owner)?;
-        let id = self.enter(&mut tree, slot, kind);
-        self.hold(&mut tree, id)
-    }
-
-    fn enter(&self, tree: &mut Tree, slot: Slot, kind: Kind) -> Id {
-        let id = tree.names.create(slot, kind);
-        if kind == Kind::File {
-            let data = Data::new(Content::default(), old_path(&self.aside, id));
-            tree.data.insert(id, Arc::new(data));
-        }
-        id
-    }
-
-    /// Makes a regular file and opens it.
-    pub(super) fn create(&self, slot: Slot, mode: u32, owner: Owner) -> Result<(Found, u64), Errno> {
-        let _on = self.power();
-        let mut tree = self.tree();
-        let path = self.new_place(&tree, &slot)?;
-        let permissions = Mode::from_raw_mode(mode & 0o7777);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(&path, flags, permissions)?);
-        rustix::fs::fchmod(&file, permissions)?;
-        own(&path, owner)?;
-        let id = self.enter(&mut tree, slot, Kind::File);
-        let found = self.hold(&mut tree, id)?;
-        let data = tree.data.get(&id).cloned().ok_or(Errno::STALE)?;
-        let file = data.opened(file);
-        Ok((found, self.add_handle(Handle::new(id, file, data))))
-    }
-
-    pub(super) fn link(&self, id: Id, slot: Slot) -> Result<Found, Errno> {
-        let _on = self.power();
-        let mut tree = self.tree();
-        tree.names.kind(id).ok_or(Errno::STALE)?;
-        let path = self.new_place(&tree, &slot)?;
-        if tree.names.links(id) == 0 {
-            return Err(Errno::NOENT);
-        }
-        rustix::fs::linkat(CWD, self.path(&tree, id), CWD, &path, AtFlags::empty())?;
-        tree.names.link(id, slot);
-        self.hold(&mut tree, id)
-    }
-
-    pub(super) fn unlink(&self, slot: Slot) -> Result<(), Errno> {
-        let _on = self.power();
-        let mut tree = self.tree();
-        let id = tree.names.lookup(slot.0, &slot.1).ok_or(Errno::NOENT)?;
-        let is_directory = tree.names.kind(id) == Some(Kind::Directory);
-        if is_directory {
-            return Err(Errno::ISDIR);
-        }
-        let path = self.place(&tree, &slot);
-        if tree.names.links(id) > 1 {
-            rustix::fs::unlink(&path)?;
-        } else {
-            self.move_aside(&path, id)?;
-        }
-        tree.names.unlink(slot);
-        self.settle(&mut tree, id);
-        Ok(())
-    }
-
-    pub(super) fn remove_directory(&self, slot: Slot) -> Result<(), Errno> {
-        let _on = self.power();
-        let mut tree = self.tree();
-        let id = tree.names.lookup(slot.0, &slot.1).ok_or(Errno::NOENT)?;
-        if tree.names.kind(id) != Some(Kind::Directory) {
-            return Err(Errno::NOTDIR);
-        }
-        if tree.names.entries(id).next().is_some() {
-            return Err(Errno::NOTEMPTY);
-        }
-        self.move_aside(&self.place(&tree, &slot), id)?;
-        tree.names.unlink(slot);
-        self.settle(&mut tree, id);
-        Ok(())
-    }
-
-    fn move_aside(&self, path: &Path, id: Id) -> Result<(), Errno> {
-        rustix::fs::rename(path, self.aside.join(id.to_string()))
-    }
-
-    pub(super) fn rename(&self, from: Slot, to: Slot, flags: RenameFlags) -> Result<(), Errno> {
-        let _on = self.power();
-        let mut tree = self.tree();
-        let id = tree.names.lookup(from.0, &from.1).ok_or(Errno::NOENT)?;
-        tree.names.kind(to.0).ok_or(Errno::STALE)?;
-        let (from_path, to_path) = (self.place(&tree, &from), self.place(&tree, &to));
-        let replaced = tree.names.lookup(to.0, &to.1);
-        if flags == RenameFlags::EXCHANGE {
-            replaced.ok_or(Errno::NOENT)?;
-            rustix::fs::renameat_with(CWD, &from_path, CWD, &to_path, flags)?;
-            tree.names.exchange(from, to);
-            return Ok(());
-        }
-        if flags == RenameFlags::NOREPLACE && replaced.is_some() {
-            return Err(Errno::EXIST);
-        }
-        if flags != RenameFlags::empty() && flags != RenameFlags::NOREPLACE {
-            return Err(Errno::INVAL);
-        }
-        if replaced == Some(id) {
-            // Two names of one file: nothing happens.
-            return Ok(());
-        }
-        let Some(replaced) = replaced else {
-            rustix::fs::rename(&from_path, &to_path)?;
-            tree.names.rename(from, to);
-            return Ok(());
-        };
-        let is_directory = |id| tree.names.kind(id) == Some(Kind::Directory);
-        match (is_directory(id), is_directory(replaced)) {
-            (true, false) => return Err(Errno::NOTDIR),
-            (false, true) => return Err(Errno::ISDIR),
-            (true, true) if tree.names.entries(replaced).next().is_some() => return Err(Errno::NOTEMPTY),
-            _ => {}
-        }
-        if is_directory(replaced) || tree.names.links(replaced) == 1 {
-            self.move_aside(&to_path, replaced)?;
-        }
-        if let Err(error) = rustix::fs::rename(&from_path, &to_path) {
-            let aside = self.aside.join(replaced.to_string());
-            let _was_not_moved = rustix::fs::rename(aside, &to_path);
-            return Err(error);
-        }
-        tree.names.rename(from, to);
-        self.settle(&mut tree, replaced);
-        Ok(())
     }
 
     pub(super) fn open(&self, id: Id) -> Result<u64, Errno> {
@@ -514,7 +342,7 @@ impl Store {
     }
 
     /// Something lost a name or was forgotten: forgets it too, if there is no use for it.
-    fn settle(&self, tree: &mut Tree, id: Id) {
+    pub(super) fn settle(&self, tree: &mut Tree, id: Id) {
         if tree.names.links(id) > 0 {
             return;
         }
@@ -572,14 +400,4 @@ pub(super) fn kind_of(file_type: rustix::fs::FileType) -> Kind {
         FileType::Socket => Kind::Socket,
         _ => Kind::Device,
     }
-}
-
-/// Gives it to whoever made it, where that is not this process's user.
-fn own(path: &Path, owner: Owner) -> Result<(), Errno> {
-    let uid = rustix::fs::Uid::from_raw(owner.uid);
-    let gid = rustix::fs::Gid::from_raw(owner.gid);
-    if (uid, gid) == (rustix::process::geteuid(), rustix::process::getegid()) {
-        return Ok(());
-    }
-    rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }
