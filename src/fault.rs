@@ -93,7 +93,7 @@ pub use injected::{FaultError, Injected};
 pub use ledger::Faults;
 pub use limits::DescriptorLimit;
 pub use network::Cut;
-pub use process::{Kill, Pause, Stop};
+pub use process::{Kill, Pause, Relocate, Stop};
 pub use target::{Nodes, Pick, PickError, Target};
 pub use timeline::Moment;
 

@@ -270,6 +270,22 @@ impl Place {
         Ok(())
     }
 
+    /// Leases another port for each that was asked for. The proxies in front of them follow.
+    pub(crate) fn renew_ports(&self) -> io::Result<()> {
+        let mut ports = self.ports();
+        let mut renewed = BTreeMap::new();
+        for (name, port) in ports.iter() {
+            let lease = Lease::new()?;
+            if let Some(proxy) = self.fronts.as_ref().and_then(|fronts| fronts.get(name)) {
+                proxy.set_server(local(lease.port()));
+            }
+            let is_admin = port.is_admin;
+            renewed.insert(name.clone(), Port { lease, is_admin });
+        }
+        *ports = renewed;
+        Ok(())
+    }
+
     /// As [`Place::port_for`], for callers who cannot go on without it.
     ///
     /// # Panics

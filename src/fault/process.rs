@@ -21,6 +21,11 @@ pub struct Stop;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause;
 
+/// Stops a node, and starts it on other ports when it is healed, as a machine that comes back under another address
+/// ([`Restart::fresh_ports`](crate::server::Restart::fresh_ports)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relocate;
+
 static KILL: FaultKind = FaultKind {
     name: "kill",
     target: "node",
@@ -33,6 +38,12 @@ static STOP: FaultKind = FaultKind {
     does: "its stop signal, SIGKILL when that is ignored; healed by a start",
     mechanism: &ALWAYS,
 };
+static RELOCATE: FaultKind = FaultKind {
+    name: "relocate",
+    target: "node",
+    does: "its stop signal; healed by a start on fresh ports",
+    mechanism: &ALWAYS,
+};
 static PAUSE: FaultKind = FaultKind {
     name: "pause",
     target: "node",
@@ -41,6 +52,7 @@ static PAUSE: FaultKind = FaultKind {
 };
 crate::register_fault!(KILL);
 crate::register_fault!(STOP);
+crate::register_fault!(RELOCATE);
 crate::register_fault!(PAUSE);
 
 impl<S: Service> Fault<Server<S>> for Kill {
@@ -68,6 +80,41 @@ impl<S: Service> Fault<Server<S>> for Stop {
             server.stop().await?;
             Ok(Down::of(server, was_up, "stopped"))
         })
+    }
+}
+
+impl<S: Service> Fault<Server<S>> for Relocate {
+    fn kind(&self) -> &'static FaultKind {
+        &RELOCATE
+    }
+
+    fn begin<'a>(&'a self, server: &'a Server<S>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
+        Box::pin(async move {
+            let was_up = server.is_running();
+            server.stop().await?;
+            Ok(Box::new(Away(Down {
+                server: server.clone(),
+                was_up,
+                how: "stopped",
+            })) as Box<dyn Ongoing>)
+        })
+    }
+}
+
+/// A node that comes back somewhere else.
+struct Away<S: Service>(Down<S>);
+
+impl<S: Service> Ongoing for Away<S> {
+    fn proof(&self) -> Option<String> {
+        self.0.proof()
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result> {
+        Box::pin(async { Ok(self.0.server.restarting().fresh_ports().run().await?) })
+    }
+
+    fn clean_up(&mut self) -> BoxFuture<'_, Result> {
+        self.0.clean_up()
     }
 }
 

@@ -16,6 +16,7 @@ type Hook<S> = Box<dyn FnOnce(&Node<S>) -> AuthorsResult + Send>;
 pub struct Restart<S: Service> {
     server: Server<S>,
     wipe: bool,
+    fresh_ports: bool,
     settings: Option<S::Settings>,
     version: Option<String>,
     before_start: Option<Hook<S>>,
@@ -37,6 +38,14 @@ pub enum RestartError {
     /// Its data could not be removed.
     #[error("cannot wipe the data of server `{node}`")]
     Wipe {
+        /// The node's name.
+        node: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There are no other ports for it.
+    #[error("server `{node}` gets no fresh ports")]
+    Ports {
         /// The node's name.
         node: String,
         /// What the system said.
@@ -77,6 +86,7 @@ impl<S: Service> Restart<S> {
         Self {
             server,
             wipe: false,
+            fresh_ports: false,
             settings: None,
             version: None,
             before_start: None,
@@ -86,6 +96,13 @@ impl<S: Service> Restart<S> {
     /// Removes its data ([`Node::data_dir`]); it is kept otherwise. Files of its own folder stay.
     pub fn wipe_data(mut self) -> Self {
         self.wipe = true;
+        self
+    }
+
+    /// Gives it other ports of the same names, as a machine that comes back under another address: who knows the ones before
+    /// reaches nobody. Proxies stay where they are, and reach it at its new ports.
+    pub fn fresh_ports(mut self) -> Self {
+        self.fresh_ports = true;
         self
     }
 
@@ -118,6 +135,15 @@ impl<S: Service> Restart<S> {
         server.0.supervisor.stop_in_turn().await?;
         if self.wipe {
             server.place().wipe_data().map_err(|source| RestartError::Wipe {
+                node: server.name().to_owned(),
+                source,
+            })?;
+        }
+        if self.fresh_ports {
+            // What listens in its place does so on those before.
+            server.0.supervisor.free_ports().await;
+            let renewed = server.place().renew_ports();
+            renewed.map_err(|source| RestartError::Ports {
                 node: server.name().to_owned(),
                 source,
             })?;

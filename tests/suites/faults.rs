@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use robust_test::fault::{
-    Cut, DescriptorLimit, FailingSync, FullDisk, Injected, Kill, Pause, PowerLoss, SlowSync, Stop,
+    Cut, DescriptorLimit, FailingSync, FullDisk, Injected, Kill, Pause, PowerLoss, Relocate, SlowSync, Stop,
 };
 use robust_test::prelude::*;
 use robust_test_tests::gossip::{self, ask};
@@ -85,6 +85,35 @@ async fn killed_and_stopped_nodes_come_back_when_they_are_healed(db: Server<Goss
     stop.heal().await?;
     assert_eq!(ask(&db, "starts").await?, "3");
     Ok(())
+}
+
+#[robust_test]
+async fn a_node_that_comes_back_on_other_ports_is_found_through_its_proxy(
+    #[proxied] db: Server<Gossip>,
+    bare: Server<Gossip>,
+) -> Result {
+    let (proxy, before, bare_before) = (db.proxy("gossip"), db.admin().await?, bare.endpoint("gossip"));
+    for server in [&db, &bare] {
+        let away = Relocate.inject(server).await?;
+        assert!(ask(server, "starts").await.is_err());
+        away.heal().await?;
+        assert_eq!(ask(server, "starts").await?, "2");
+    }
+    assert_ne!(db.admin().await?, before);
+    assert_eq!(db.endpoint("gossip"), proxy.address());
+    assert_ne!(bare.endpoint("gossip"), bare_before);
+    assert!(TcpStream::connect(bare_before).await.is_err());
+    Ok(())
+}
+
+#[robust_test]
+async fn a_relocated_member_is_known_to_those_that_start_after_it(#[proxied] db: Cluster<Gossip>) -> Result {
+    until_sees(&db.node(1), "1 2 3").await?;
+    let away = Relocate.inject(&db.node(2)).await?;
+    until_sees(&db.node(1), "1 3").await?;
+    away.heal().await?;
+    // Its proxy is where it was.
+    until_sees(&db.node(1), "1 2 3").await
 }
 
 #[robust_test]
