@@ -14,8 +14,9 @@ fn on_a_plain_one(
     #[settings("x".to_owned())] settings: Plain,
     #[on(broker)] on: Plain,
     #[proxied] proxied: Plain,
+    #[disk] disk: Plain,
 ) {
-    let _ = (broker, only, except, nodes, count, settings, on, proxied);
+    let _ = (broker, only, except, nodes, count, settings, on, proxied, disk);
 }
 
 #[robust_test]

@@ -40,6 +40,7 @@ fn contents(
     #[settings(,)] e: Broker,
     #[on("a")] f: Broker,
     #[proxied(1)] g: Broker,
+    #[disk(1)] h: Broker,
 ) {
 }
 

@@ -29,6 +29,7 @@ fn with_others(
     #[settings(1)]
     #[on(case)]
     #[proxied]
+    #[disk]
     value: u8,
 ) {
     let _ = (case, value);
