@@ -7,6 +7,7 @@
 //! - [`view`]: what operators see of a node, and what is inside.
 //! - [`node`], [`command`], [`launch`], [`readiness`]: what a start function works with. [`member`]: the other nodes.
 //! - [`network`]: proxies between clients and servers, and what they do to connections.
+//! - [`hostile`]: peers that attack servers and clients, and what must not come of it.
 //! - [`tls`]: the certificates of nodes and clients, good and bad.
 //! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
 //!   their ports do meanwhile.
@@ -28,6 +29,7 @@ pub mod eventually;
 pub mod exit;
 pub mod fault;
 mod front;
+pub mod hostile;
 pub mod in_process;
 pub mod instance;
 pub mod launch;

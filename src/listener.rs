@@ -55,7 +55,7 @@ pub(crate) fn owner(port: u16, family: Family) -> Owner {
     }
     let ours = match family {
         Family::Myself => BTreeSet::from([first]),
-        Family::Group(group) => members(&all(), group),
+        Family::Group(group) => self::family(group),
     };
     let mut hidden = false;
     for &pid in &ours {
@@ -101,6 +101,11 @@ pub(crate) fn alive_in_group(group: u32) -> Vec<Process> {
         .filter(|process| process.group == group && !process.zombie)
         .map(|process| Process::of(process.pid))
         .collect()
+}
+
+/// The processes of a group, and every descendant of its members.
+pub(crate) fn family(group: u32) -> BTreeSet<u32> {
+    members(&all(), group)
 }
 
 /// The group and every descendant of its members.

@@ -23,4 +23,5 @@ pub use hits::Hits;
 pub use proxy::{AddedToxic, Proxy, ProxyError};
 pub use record::{Chunk, Recording};
 pub use setup::Traffic;
+pub(crate) use thread::NetworkThread;
 pub use toxic::{Effect, Stream, Toxic};

@@ -46,6 +46,7 @@ macro_rules! client_kind {
 mod client;
 mod disk;
 mod disk_programs;
+mod hostile;
 mod in_process;
 mod moody;
 mod network;
@@ -56,6 +57,7 @@ mod shared;
 mod tls;
 mod tls_files;
 mod tls_programs;
+mod victim;
 
 use std::any::Any;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The thread that a case's proxies run on, with a runtime of its own: they go on while the scenario's code computes or
-//! blocks, and by the machine's clock where that code has tokio's paused.
+//! The thread that a case's proxies and hostile peers run on, with a runtime of its own: they go on while the scenario's code
+//! computes or blocks, and by the machine's clock where that code has tokio's paused.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +16,9 @@ use crate::clock::{human, within};
 
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// One for all proxies of a case.
+/// One for all proxies and hostile peers of a case.
 #[derive(Debug)]
-pub(super) struct NetworkThread {
+pub(crate) struct NetworkThread {
     runtime: Handle,
     running: Mutex<Option<Running>>,
 }
@@ -34,7 +34,7 @@ struct Running {
 impl NetworkThread {
     /// The case's, started when it is asked for the first time; ended with the case, when everything that was asked for
     /// later is.
-    pub(super) fn of(case: &Case) -> io::Result<Arc<Self>> {
+    pub(crate) fn of(case: &Case) -> io::Result<Arc<Self>> {
         let place = case.shared(OnceCell::<Arc<Self>>::new);
         let mut is_new = false;
         let thread = place.get_or_try_init(|| {
@@ -43,7 +43,9 @@ impl NetworkThread {
         })?;
         if is_new {
             let thread = Arc::clone(thread);
-            case.defer("the proxies", move || async move { thread.end().await });
+            case.defer("the proxies and hostile peers", move || async move {
+                thread.end().await
+            });
         }
         Ok(Arc::clone(thread))
     }
@@ -74,7 +76,7 @@ impl NetworkThread {
     }
 
     /// Where its tasks are spawned.
-    pub(super) fn runtime(&self) -> &Handle {
+    pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
