@@ -59,6 +59,40 @@ fn each_kind_runs_and_comes_back_on_its_port() {
 }
 
 #[test]
+fn a_server_that_dies_under_attack_is_told_with_the_attacks_and_their_bytes() {
+    let finished = run(&["dies_under_attack"]);
+    assert_eq!(finished.code(), Some(101));
+    let verdict = &finished.verdicts()["dies_under_attack[server=echo]"];
+    assert_eq!(verdict.class, "death", "{verdict:?}");
+    for part in [
+        "told to die",
+        "`server` was under attack:",
+        "(verbatim: as it is): 10 bytes in 2 pieces, then FIN",
+        ".replay(Attack::Verbatim, ",
+        "their bytes are in hostile/server",
+    ] {
+        assert!(
+            text(verdict).contains(part),
+            "{part:?} is not in {}",
+            text(verdict)
+        );
+    }
+    let kept = verdict
+        .artifacts
+        .clone()
+        .expect("artifacts")
+        .join("hostile/server");
+    let bytes = std::fs::read_dir(kept).unwrap().map(|file| file.unwrap().path());
+    let sent: Vec<_> = bytes
+        .filter(|path| path.extension().is_some_and(|it| it == "bin"))
+        .collect();
+    assert!(!sent.is_empty());
+    for path in sent {
+        assert_eq!(std::fs::read(path).unwrap(), b"hello\ndie\n");
+    }
+}
+
+#[test]
 fn a_server_that_misbehaves_is_named_with_the_end_of_its_log() {
     let finished = run(&[
         "dies_unasked",

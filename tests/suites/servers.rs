@@ -2,6 +2,7 @@
 //! which gives the program by `--bin`.
 #![allow(missing_docs)]
 
+use robust_test::hostile::{Attack, Corpus, Hostile, Watch};
 use robust_test::prelude::*;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -132,6 +133,18 @@ async fn dies_during_teardown(
         assert_eq!(client.say("die").await?, "");
         Ok(())
     });
+}
+
+/// By what a hostile peer says.
+#[robust_test]
+async fn dies_under_attack(case: Case, #[only("echo")] server: Server<Echo>) -> Result {
+    Hostile::against(&case, server.name(), server.endpoint("echo"))
+        .with(Corpus::default().conversation(["hello\n", "die\n"]))
+        .only([Attack::Verbatim])
+        .watching(Watch::of(&server))
+        .run()
+        .await?;
+    std::future::pending().await
 }
 
 #[robust_test]
