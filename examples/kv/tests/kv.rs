@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 mod blocking;
 #[path = "kv/connections.rs"]
 mod connections;
+#[path = "kv/hostile.rs"]
+mod hostile;
 #[path = "kv/persistence.rs"]
 mod persistence;
 #[path = "kv/power.rs"]

@@ -20,6 +20,8 @@ use robust_test::prelude::*;
 
 #[path = "mqtt/cluster.rs"]
 mod cluster;
+#[path = "mqtt/hostile.rs"]
+mod hostile;
 #[path = "mqtt/network.rs"]
 mod network;
 #[path = "mqtt/secured.rs"]
