@@ -8,6 +8,7 @@
 //! - [`node`], [`command`], [`launch`], [`readiness`]: what a start function works with. [`member`]: the other nodes.
 //! - [`network`]: proxies between clients and servers, and what they do to connections.
 //! - [`hostile`]: peers that attack servers and clients, and what must not come of it.
+//! - [`hosts`]: hosts of their own, and a network between them that loses, delays and cuts.
 //! - [`tls`]: the certificates of nodes and clients, good and bad.
 //! - [`in_process`]: servers inside the case's own process. [`exit`], [`instance`]: how nodes end. [`down`]: what
 //!   their ports do meanwhile.
@@ -30,6 +31,7 @@ pub mod exit;
 pub mod fault;
 mod front;
 pub mod hostile;
+pub mod hosts;
 pub mod in_process;
 pub mod instance;
 pub mod launch;

@@ -97,7 +97,7 @@ pub enum PartitionError {
 
 impl Partition {
     /// Who does not hear whom, among the nodes with these numbers: from, to.
-    fn cuts(&self, numbers: &[usize]) -> BTreeSet<(usize, usize)> {
+    pub(crate) fn cuts(&self, numbers: &[usize]) -> BTreeSet<(usize, usize)> {
         let (half, _) = numbers.split_at(numbers.len() / 2);
         let place = |number: usize| numbers.iter().position(|other| *other == number);
         let group =
@@ -154,7 +154,7 @@ impl Partition {
     }
 
     /// The numbers that it names.
-    fn named(&self) -> Vec<usize> {
+    pub(crate) fn named(&self) -> Vec<usize> {
         match self {
             Self::Isolate(one) => vec![*one],
             Self::Groups(groups) => groups.concat(),
