@@ -47,6 +47,12 @@ mod client;
 mod disk;
 mod disk_programs;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod hosts;
+#[cfg(target_os = "linux")]
+mod hosts_alone;
+#[cfg(target_os = "linux")]
+mod hosts_programs;
 mod in_process;
 mod moody;
 mod network;
