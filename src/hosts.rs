@@ -1,7 +1,7 @@
 //! Hosts of their own, and a network between them, to be broken: real partitions, loss and delay, packet by packet.
 //!
 //! - [`Net`]: hosts and the switch that joins them. [`Host`]: an address, and what runs there.
-//! - [`Fault`]: what happens to packets in some directions. [`AddedFault`] counts what it hit ([`Hits`]), and a net what went
+//! - [`Impairment`]: what happens to packets in some directions. [`AddedImpairment`] counts what it hit ([`Hits`]), and a net what went
 //!   each way ([`Traffic`]).
 //!
 //! A host is a network namespace without a name, with one TUN device; the switch is a thread of this process that reads packets
@@ -20,8 +20,8 @@ mod available;
 mod device;
 mod direction;
 mod error;
-mod fault;
 mod fork;
+mod impairment;
 mod namespace;
 mod net;
 mod packet;
@@ -30,11 +30,11 @@ mod state;
 mod state_tests;
 mod switch;
 
-pub use added::AddedFault;
+pub use added::AddedImpairment;
 pub use available::Unavailable;
 pub use direction::Traffic;
-pub use error::{FaultError, HostError};
-pub use fault::{Effect, Fault, Hits};
+pub use error::{HostError, ImpairmentError};
+pub use impairment::{Effect, Hits, Impairment};
 pub use net::{Host, Net};
 pub use packet::Checksum;
 

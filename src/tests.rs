@@ -47,11 +47,8 @@ mod client;
 mod disk;
 mod disk_programs;
 mod hostile;
-#[cfg(target_os = "linux")]
 mod hosts;
-#[cfg(target_os = "linux")]
 mod hosts_alone;
-#[cfg(target_os = "linux")]
 mod hosts_programs;
 mod in_process;
 mod moody;

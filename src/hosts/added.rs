@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::error::FaultError;
-use super::fault::{HitCounter, Hits};
+use super::error::ImpairmentError;
+use super::impairment::{HitCounter, Hits};
 use super::net::{Inner, Net};
 use crate::clock::{Backoff, Deadline};
 
@@ -13,7 +13,7 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// A fault on its net, until it is healed; with the case at the latest.
 #[must_use = "it goes on until it is healed"]
-pub struct AddedFault {
+pub struct AddedImpairment {
     net: Weak<Inner>,
     net_name: String,
     number: u64,
@@ -21,7 +21,7 @@ pub struct AddedFault {
     text: String,
 }
 
-impl AddedFault {
+impl AddedImpairment {
     pub(super) fn new(net: &Net, number: u64, hits: Arc<HitCounter>, text: String) -> Self {
         Self {
             net: Arc::downgrade(&net.0),
@@ -41,7 +41,7 @@ impl AddedFault {
     ///
     /// # Errors
     /// When it has not within `limit`.
-    pub async fn until_it_bites(&self, limit: Duration) -> Result<(), FaultError> {
+    pub async fn until_it_bites(&self, limit: Duration) -> Result<(), ImpairmentError> {
         let deadline = Deadline::after(limit);
         let mut backoff = Backoff::up_to(LOOK_PAUSE_MAX);
         while !self.hits().any() {
@@ -57,7 +57,7 @@ impl AddedFault {
     ///
     /// # Errors
     /// When it has done nothing. It is gone then too.
-    pub fn heal(self) -> Result<Hits, FaultError> {
+    pub fn heal(self) -> Result<Hits, ImpairmentError> {
         if let Some(net) = self.net.upgrade() {
             net.switch.change(|state| state.remove_fault(self.number));
         }
@@ -70,8 +70,8 @@ impl AddedFault {
         }
     }
 
-    fn inert(&self, limit: Option<Duration>) -> FaultError {
-        FaultError::Inert {
+    fn inert(&self, limit: Option<Duration>) -> ImpairmentError {
+        ImpairmentError::Inert {
             net: self.net_name.clone(),
             fault: self.text.clone(),
             limit,
@@ -79,9 +79,9 @@ impl AddedFault {
     }
 }
 
-impl fmt::Debug for AddedFault {
+impl fmt::Debug for AddedImpairment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AddedFault")
+        f.debug_struct("AddedImpairment")
             .field("net", &self.net_name)
             .field("fault", &self.text)
             .field("hits", &self.hits())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::fault::{Effect, Fault, HitCounter};
+use super::impairment::{Effect, HitCounter, Impairment};
 use super::packet::corrupt;
 
 /// So many bytes may be on their way in one direction; more are lost, as in a queue that is full.
@@ -17,7 +17,7 @@ const ON_THEIR_WAY_MAX: usize = 64 << 20;
 pub(super) struct Entry {
     /// By the order in which they were added, from 1.
     pub(super) number: u64,
-    pub(super) fault: Fault,
+    pub(super) fault: Impairment,
     pub(super) hits: Arc<HitCounter>,
 }
 

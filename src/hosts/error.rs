@@ -112,7 +112,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// A fault could not be added, or did nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum FaultError {
+pub enum ImpairmentError {
     /// It names a host of another net.
     #[error("a fault of net `{net}` ({fault}) is for hosts of net `{other}`: add it there")]
     OtherNet {

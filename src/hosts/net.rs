@@ -11,11 +11,11 @@ use robust_test_harness::case::Case;
 use rustix::net::SocketType;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
-use super::added::AddedFault;
+use super::added::AddedImpairment;
 use super::available::{Unavailable, available};
 use super::direction::Traffic;
-use super::error::{FaultError, HostError};
-use super::fault::{Fault, Ways};
+use super::error::{HostError, ImpairmentError};
+use super::impairment::{Impairment, Ways};
 use super::namespace::{Namespace, Privilege};
 use super::state::State;
 use super::switch::Switch;
@@ -32,7 +32,7 @@ const BACKLOG: u32 = 1024;
 ///
 /// ```
 /// # use robust_test::prelude::*;
-/// use robust_test::hosts::{Fault, Net};
+/// use robust_test::hosts::{Impairment, Net};
 /// # async fn example(case: Case) -> Result {
 /// let net = Net::new(&case, "net")?;
 /// let (a, b) = (net.host("a")?, net.host("b")?);
@@ -41,7 +41,7 @@ const BACKLOG: u32 = 1024;
 /// a.enter(&mut server)?;
 /// // .. start it ..
 /// let client = b.connect(a.address(6379)).await?;
-/// let cut = net.add(Fault::cut().from(&a).to(&b))?;
+/// let cut = net.add(Impairment::cut().from(&a).to(&b))?;
 /// // .. ask: nothing is answered ..
 /// cut.heal()?;
 /// # drop(client);
@@ -183,10 +183,10 @@ impl Net {
     ///
     /// # Errors
     /// When it is for hosts of another net, when it is for no two hosts, and when the case is over.
-    pub fn add(&self, fault: Fault) -> Result<AddedFault, FaultError> {
+    pub fn add(&self, fault: Impairment) -> Result<AddedImpairment, ImpairmentError> {
         let net = || self.0.name.clone();
         if let Some(other) = fault.nets.iter().find(|other| **other != self.0.name) {
-            return Err(FaultError::OtherNet {
+            return Err(ImpairmentError::OtherNet {
                 net: net(),
                 fault: fault.to_string(),
                 other: other.clone(),
@@ -194,7 +194,7 @@ impl Net {
         }
         let text = fault.to_string();
         if self.0.hosts().is_none() {
-            return Err(FaultError::Ended {
+            return Err(ImpairmentError::Ended {
                 net: net(),
                 fault: text,
             });
@@ -207,20 +207,20 @@ impl Net {
             has_way.then(|| state.add_fault(fault))
         });
         let Some((number, hits)) = added else {
-            return Err(FaultError::NoWay {
+            return Err(ImpairmentError::NoWay {
                 net: net(),
                 fault: text,
             });
         };
         tracing::info!(net = self.name(), fault = text, "added");
-        Ok(AddedFault::new(self, number, hits, text))
+        Ok(AddedImpairment::new(self, number, hits, text))
     }
 
     /// Cuts hosts off from one another, by their numbers.
     ///
     /// # Errors
     /// When a number is no host's, when nothing is cut, and when the case is over.
-    pub fn partition(&self, partition: Partition) -> Result<AddedFault, FaultError> {
+    pub fn partition(&self, partition: Partition) -> Result<AddedImpairment, ImpairmentError> {
         let count = self.0.switch.state(|state| state.names().len());
         let numbers: Vec<usize> = (1..=count).collect();
         if let Some(number) = partition
@@ -228,21 +228,21 @@ impl Net {
             .into_iter()
             .find(|number| !numbers.contains(number))
         {
-            return Err(FaultError::NoSuchHost {
+            return Err(ImpairmentError::NoSuchHost {
                 net: self.0.name.clone(),
                 number,
                 count,
             });
         }
-        self.add(Fault {
+        self.add(Impairment {
             ways: Ways::Pairs(partition.cuts(&numbers)),
-            ..Fault::cut()
+            ..Impairment::cut()
         })
     }
 
     /// The faults that there are now, in the order in which they were added.
-    pub fn faults(&self) -> Vec<Fault> {
-        self.0.switch.state(|state| state.faults())
+    pub fn impairments(&self) -> Vec<Impairment> {
+        self.0.switch.state(|state| state.impairments())
     }
 
     /// What went from one of its hosts to another so far.
@@ -277,7 +277,7 @@ impl fmt::Debug for Net {
         f.debug_struct("Net")
             .field("name", &self.name())
             .field("hosts", &self.0.switch.state(|state| state.names().to_vec()))
-            .field("faults", &self.faults())
+            .field("faults", &self.impairments())
             .finish()
     }
 }

@@ -10,7 +10,7 @@ use robust_test_harness::seed::Seed;
 
 use super::HOSTS_MAX;
 use super::direction::{Direction, Entry, Hold, Traffic, Verdict};
-use super::fault::{Effect, Fault, HitCounter};
+use super::impairment::{Effect, HitCounter, Impairment};
 use super::packet::destination;
 
 /// What a switch decides by. Hosts have numbers from 1, by their addresses.
@@ -119,7 +119,7 @@ impl State {
     }
 
     /// Adds a fault, also to what is on its way where it cuts. Its number, and what counts its hits.
-    pub(super) fn add_fault(&mut self, fault: Fault) -> (u64, Arc<HitCounter>) {
+    pub(super) fn add_fault(&mut self, fault: Impairment) -> (u64, Arc<HitCounter>) {
         self.added += 1;
         let hits = Arc::<HitCounter>::default();
         let entry = Arc::new(Entry {
@@ -293,7 +293,7 @@ impl State {
     }
 
     /// The faults that there are, in the order in which they were added.
-    pub(super) fn faults(&self) -> Vec<Fault> {
+    pub(super) fn impairments(&self) -> Vec<Impairment> {
         self.faults.iter().map(|entry| entry.fault.clone()).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use robust_test_harness::seed::Seed;
 
 use super::direction::Traffic;
-use super::fault::{Effect, Fault, HitCounter, Ways};
+use super::impairment::{Effect, HitCounter, Impairment, Ways};
 use super::packet::{Checksum, tests::udp};
 use super::state::{Arrival, State};
 use crate::clock::{millis, secs};
@@ -39,7 +39,7 @@ impl Table {
         }
     }
 
-    fn with(fault: Fault) -> Self {
+    fn with(fault: Impairment) -> Self {
         let mut table = Self::new(1);
         table.state.add_fault(fault);
         table
@@ -78,9 +78,9 @@ impl Table {
     }
 }
 
-fn along(fault: Fault, from: usize, to: usize) -> Fault {
+fn along(fault: Impairment, from: usize, to: usize) -> Impairment {
     let ways = Ways::Pairs(BTreeSet::from([(from, to)]));
-    Fault { ways, ..fault }
+    Impairment { ways, ..fault }
 }
 
 #[test]
@@ -119,10 +119,10 @@ fn packets_go_where_they_are_addressed() {
 
 #[test]
 fn a_cut_is_of_its_direction_and_takes_what_is_on_its_way() {
-    let mut table = Table::with(Fault::delay(millis(10)));
+    let mut table = Table::with(Impairment::delay(millis(10)));
     table.send(2);
     table.send(3);
-    let (cut, hits) = table.state.add_fault(along(Fault::cut(), 1, 2));
+    let (cut, hits) = table.state.add_fault(along(Impairment::cut(), 1, 2));
     table.send(2);
     table.send(3);
     assert_eq!(table.numbers(), [2, 4]);
@@ -133,7 +133,7 @@ fn a_cut_is_of_its_direction_and_takes_what_is_on_its_way() {
     assert_eq!((table.numbers(), hits.now().packets), (vec![5], 2));
     // The other way all was well.
     let mut back = udp(address(1), &9_u32.to_be_bytes());
-    table.state.add_fault(along(Fault::cut(), 1, 2));
+    table.state.add_fault(along(Impairment::cut(), 1, 2));
     table.state.send(2, &mut back, || secs(1));
     assert_eq!(table.numbers(), [9]);
 }
@@ -142,8 +142,8 @@ fn a_cut_is_of_its_direction_and_takes_what_is_on_its_way() {
 fn the_same_seed_decides_the_same_and_each_direction_on_its_own() {
     let fates = |seed, to| {
         let mut table = Table::new(seed);
-        table.state.add_fault(Fault::loss(0.3));
-        table.state.add_fault(Fault::duplicate(0.3));
+        table.state.add_fault(Impairment::loss(0.3));
+        table.state.add_fault(Impairment::duplicate(0.3));
         (0..200).map(|_| table.send(to)).collect::<Vec<u32>>()
     };
     let fate = fates(1, 2);
@@ -153,8 +153,8 @@ fn the_same_seed_decides_the_same_and_each_direction_on_its_own() {
     assert_eq!(BTreeSet::from_iter(fate.clone()), BTreeSet::from([0, 1, 2]));
     // What is sent elsewhere moves no draw.
     let mut table = Table::new(1);
-    table.state.add_fault(Fault::loss(0.3));
-    table.state.add_fault(Fault::duplicate(0.3));
+    table.state.add_fault(Impairment::loss(0.3));
+    table.state.add_fault(Impairment::duplicate(0.3));
     let both: Vec<u32> = (0..200)
         .map(|_| {
             table.send(3);
@@ -169,7 +169,7 @@ fn the_same_seed_decides_the_same_and_each_direction_on_its_own() {
 
 #[test]
 fn a_delay_keeps_the_order_unless_it_is_told_not_to() {
-    let mut table = Table::with(Fault::delay(millis(50)).jitter(millis(40)));
+    let mut table = Table::with(Impairment::delay(millis(50)).jitter(millis(40)));
     let arrive = |table: &mut Table| {
         for _ in 0..100 {
             assert_eq!(table.send(2), 0);
@@ -181,7 +181,7 @@ fn a_delay_keeps_the_order_unless_it_is_told_not_to() {
     };
     assert_eq!(arrive(&mut table), Vec::from_iter(1..=100));
     assert_eq!(table.traffic().delayed, 100);
-    let mut table = Table::with(Fault::delay(millis(50)).jitter(millis(40)).reordering());
+    let mut table = Table::with(Impairment::delay(millis(50)).jitter(millis(40)).reordering());
     let mut numbers = arrive(&mut table);
     assert_ne!(numbers, Vec::from_iter(1..=100));
     numbers.sort_unstable();
@@ -191,9 +191,9 @@ fn a_delay_keeps_the_order_unless_it_is_told_not_to() {
 #[test]
 fn what_was_delayed_arrives_when_that_is_healed_and_no_sooner_for_other_faults() {
     let mut table = Table::new(1);
-    let (long, _) = table.state.add_fault(Fault::delay(secs(10)));
-    let (short, _) = table.state.add_fault(Fault::delay(millis(5)));
-    let (lossy, _) = table.state.add_fault(Fault::loss(0.0));
+    let (long, _) = table.state.add_fault(Impairment::delay(secs(10)));
+    let (short, _) = table.state.add_fault(Impairment::delay(millis(5)));
+    let (lossy, _) = table.state.add_fault(Impairment::loss(0.0));
     for _ in 0..3 {
         table.send(2);
     }
@@ -216,7 +216,7 @@ fn what_was_delayed_arrives_when_that_is_healed_and_no_sooner_for_other_faults()
 #[test]
 fn a_bandwidth_spaces_packets_and_its_queue_loses_the_last() {
     // Each packet of 32 bytes takes 32 ms; three of them may wait.
-    let mut table = Table::with(Fault::bandwidth(1000, 96));
+    let mut table = Table::with(Impairment::bandwidth(1000, 96));
     for _ in 0..5 {
         table.send(2);
     }
@@ -240,7 +240,7 @@ fn a_bandwidth_spaces_packets_and_its_queue_loses_the_last() {
 
 #[test]
 fn a_packet_that_is_held_is_overtaken() {
-    let mut table = Table::with(Fault::reorder(0.2, millis(10)));
+    let mut table = Table::with(Impairment::reorder(0.2, millis(10)));
     let at_once: Vec<u32> = (1..=100).filter(|_| table.send(2) == 1).collect();
     let held = table.numbers();
     assert_eq!(held.len() + at_once.len(), 100);
@@ -251,9 +251,9 @@ fn a_packet_that_is_held_is_overtaken() {
 #[test]
 fn faults_act_in_the_order_of_their_kinds_whatever_was_added_first() {
     // Copies are made before they are held, and take their share of the rate.
-    let mut table = Table::with(Fault::delay(millis(1)));
-    table.state.add_fault(Fault::bandwidth(1000, 1 << 20));
-    table.state.add_fault(Fault::duplicate(1.0));
+    let mut table = Table::with(Impairment::delay(millis(1)));
+    table.state.add_fault(Impairment::bandwidth(1000, 1 << 20));
+    table.state.add_fault(Impairment::duplicate(1.0));
     table.send(2);
     table.send(2);
     let (first, second) = (millis(65), millis(129));
@@ -261,15 +261,15 @@ fn faults_act_in_the_order_of_their_kinds_whatever_was_added_first() {
         table.arrive(secs(1)),
         [(1, first), (1, first), (2, second), (2, second)]
     );
-    let mut table = Table::with(Fault::delay(secs(1)));
-    table.state.add_fault(Fault::cut());
+    let mut table = Table::with(Impairment::delay(secs(1)));
+    table.state.add_fault(Impairment::cut());
     table.send(2);
     assert_eq!((table.traffic().cut, table.traffic().delayed), (1, 0));
 }
 
 #[test]
 fn corruption_is_counted_where_it_flips_something() {
-    let mut table = Table::with(Fault::corrupt(1.0, Checksum::Right));
+    let mut table = Table::with(Impairment::corrupt(1.0, Checksum::Right));
     let good = udp(address(2), b"text");
     let mut packet = good.clone();
     assert!(table.state.send(1, &mut packet, Duration::default).is_some());
@@ -281,7 +281,7 @@ fn corruption_is_counted_where_it_flips_something() {
 
 #[test]
 fn what_is_on_its_way_is_bounded() {
-    let mut table = Table::with(Fault::delay(secs(60)));
+    let mut table = Table::with(Impairment::delay(secs(60)));
     let mut packet = udp(address(2), &[0; 60_000]);
     let now = table.now;
     let room = (64 << 20) / packet.len() as u64;
@@ -300,16 +300,20 @@ fn what_is_on_its_way_is_bounded() {
 #[test]
 fn a_host_that_is_made_later_has_the_faults_that_are_for_it() {
     let mut table = Table::new(1);
-    let hits: Vec<_> = [Fault::cut(), along(Fault::cut(), 1, 4), along(Fault::cut(), 2, 3)]
-        .into_iter()
-        .map(|fault| table.state.add_fault(fault).1)
-        .collect();
+    let hits: Vec<_> = [
+        Impairment::cut(),
+        along(Impairment::cut(), 1, 4),
+        along(Impairment::cut(), 2, 3),
+    ]
+    .into_iter()
+    .map(|fault| table.state.add_fault(fault).1)
+    .collect();
     table.state.remove_fault(1);
     assert_eq!(table.state.add_host("d"), 4);
     assert_eq!([table.send(4), table.send(2)], [0, 1]);
     let hit = |counter: &std::sync::Arc<HitCounter>| counter.now().any();
     assert_eq!(hits.iter().map(hit).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(table.state.faults().len(), 2);
+    assert_eq!(table.state.impairments().len(), 2);
 }
 
 #[test]
@@ -329,38 +333,38 @@ fn a_net_has_an_address_for_254_hosts() {
 #[test]
 #[should_panic(expected = "a probability is between 0 and 1, and not 1.5")]
 fn a_probability_is_a_probability() {
-    let _ = Fault::loss(1.5);
+    let _ = Impairment::loss(1.5);
 }
 
 #[test]
 fn faults_read_like_prose() {
     let table = [
-        (Fault::cut(), "cut (all hosts)"),
+        (Impairment::cut(), "cut (all hosts)"),
         (
-            along(Fault::loss(0.25), 1, 2),
+            along(Impairment::loss(0.25), 1, 2),
             "loss of a packet with probability 0.25 (hosts 1 to 2)",
         ),
         (
-            Fault::delay(millis(5)).jitter(millis(1)).reordering(),
+            Impairment::delay(millis(5)).jitter(millis(1)).reordering(),
             "delay of 5 ms, give or take 1 ms, in any order (all hosts)",
         ),
         (
-            Fault::new(Effect::Corrupt {
+            Impairment::new(Effect::Corrupt {
                 probability: 0.5,
                 checksum: Checksum::Wrong,
             }),
             "corruption of a packet with probability 0.5, checksum wrong (all hosts)",
         ),
         (
-            Fault::reorder(0.1, millis(3)),
+            Impairment::reorder(0.1, millis(3)),
             "hold of a packet with probability 0.1 for 3 ms (all hosts)",
         ),
         (
-            Fault::bandwidth(1000, 64_000),
+            Impairment::bandwidth(1000, 64_000),
             "bandwidth of 1000 bytes a second, 64000 waiting (all hosts)",
         ),
         (
-            Fault::duplicate(1.0),
+            Impairment::duplicate(1.0),
             "duplication of a packet with probability 1 (all hosts)",
         ),
     ];

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::Fixture;
-use crate::hosts::{Checksum, Fault, FaultError, Host, HostError, Net};
+use crate::hosts::{Checksum, Host, HostError, Impairment, ImpairmentError, Net};
 use crate::prelude::*;
 
 pub(super) const WITHIN: Duration = secs(20);
@@ -164,7 +164,7 @@ async fn through_loss_everything_arrives_in_the_end() {
     let Some(mut pair) = Pair::new(1500).await else {
         return;
     };
-    let loss = pair.net.add(Fault::loss(0.05)).unwrap();
+    let loss = pair.net.add(Impairment::loss(0.05)).unwrap();
     pair.bulk(2 << 20).await;
     let there = pair.net.traffic(&pair.a, &pair.b);
     assert!(there.lost > 20, "{there:?}");
@@ -181,7 +181,7 @@ async fn a_cut_connection_stalls_and_goes_on_when_it_is_healed() {
     let Some(mut pair) = Pair::new(1500).await else {
         return;
     };
-    let cut = pair.net.add(Fault::cut().between(&pair.a, &pair.b)).unwrap();
+    let cut = pair.net.add(Impairment::cut().between(&pair.a, &pair.b)).unwrap();
     pair.client.write_all(b"held").await.unwrap();
     cut.until_it_bites(WITHIN).await.unwrap();
     // Sent again, and lost again.
@@ -200,7 +200,7 @@ async fn of_a_one_way_cut_the_question_arrives_and_the_answer_does_not() {
         return;
     };
     let before = pair.net.traffic(&pair.a, &pair.b).packets;
-    let cut = pair.net.add(Fault::cut().from(&pair.b).to(&pair.a)).unwrap();
+    let cut = pair.net.add(Impairment::cut().from(&pair.b).to(&pair.a)).unwrap();
     let (a, to) = (pair.a.clone(), pair.b.address(80));
     let connecting = tokio::spawn(async move { a.connect(to).await });
     cut.until_it_bites(WITHIN).await.unwrap();
@@ -224,11 +224,11 @@ async fn what_is_on_its_way_arrives_when_that_is_healed_and_is_lost_when_it_is_c
     // By UDP: nobody sends it again.
     let (from, socket, to) = sockets(&pair.a, &pair.b);
     for (text, is_cut) in [(b"late", false), (b"lost", true), (b"last", false)] {
-        let delay = pair.net.add(Fault::delay(secs(600)).from(&pair.a)).unwrap();
+        let delay = pair.net.add(Impairment::delay(secs(600)).from(&pair.a)).unwrap();
         from.send_to(text, to).await.unwrap();
         delay.until_it_bites(WITHIN).await.unwrap();
         if is_cut {
-            let cut = pair.net.add(Fault::cut().to(&pair.b)).unwrap();
+            let cut = pair.net.add(Impairment::cut().to(&pair.b)).unwrap();
             assert_eq!(cut.heal().unwrap().packets, 1);
         }
         delay.heal().unwrap();
@@ -244,7 +244,7 @@ async fn a_delay_is_seen_in_each_round_trip() {
     let Some(mut pair) = Pair::new(1500).await else {
         return;
     };
-    let delay = pair.net.add(Fault::delay(millis(30))).unwrap();
+    let delay = pair.net.add(Impairment::delay(millis(30))).unwrap();
     let mut trips = Vec::new();
     for _ in 0..10 {
         trips.push(pair.round_trip().await);
@@ -273,13 +273,13 @@ async fn packets_arrive_twice_and_in_another_order() {
         return;
     };
     let (from, socket, to) = sockets(&pair.a, &pair.b);
-    let twice = pair.net.add(Fault::duplicate(1.0).to(&pair.b)).unwrap();
+    let twice = pair.net.add(Impairment::duplicate(1.0).to(&pair.b)).unwrap();
     from.send_to(b"one", to).await.unwrap();
     assert_eq!([receive(&socket).await, receive(&socket).await], [b"one", b"one"]);
     assert_eq!(twice.heal().unwrap().packets, 1);
     let shuffled = pair
         .net
-        .add(Fault::reorder(0.3, millis(20)).from(&pair.a))
+        .add(Impairment::reorder(0.3, millis(20)).from(&pair.a))
         .unwrap();
     let mut got = Vec::new();
     for number in 0..50 {
@@ -302,7 +302,7 @@ async fn a_flipped_bit_is_a_loss_or_is_read() {
         return;
     };
     let (from, socket, to) = sockets(&pair.a, &pair.b);
-    let wrong = Fault::corrupt(1.0, Checksum::Wrong).to(&pair.b);
+    let wrong = Impairment::corrupt(1.0, Checksum::Wrong).to(&pair.b);
     let wrong = pair.net.add(wrong).unwrap();
     let before = pair.net.traffic(&pair.a, &pair.b).packets;
     from.send_to(b"dropped by the kernel", to).await.unwrap();
@@ -311,7 +311,7 @@ async fn a_flipped_bit_is_a_loss_or_is_read() {
     })
     .await;
     assert_eq!(wrong.heal().unwrap().packets, 1);
-    let right = Fault::corrupt(1.0, Checksum::Right).to(&pair.b);
+    let right = Impairment::corrupt(1.0, Checksum::Right).to(&pair.b);
     let right = pair.net.add(right).unwrap();
     from.send_to(b"read by the program", to).await.unwrap();
     let got = receive(&socket).await;
@@ -325,7 +325,7 @@ async fn a_flipped_bit_is_a_loss_or_is_read() {
     assert_eq!(pair.net.traffic(&pair.a, &pair.b).corrupted, 3);
     right.heal().unwrap();
     // A stream is what was sent, whatever was dropped.
-    let some = pair.net.add(Fault::corrupt(0.05, Checksum::Wrong)).unwrap();
+    let some = pair.net.add(Impairment::corrupt(0.05, Checksum::Wrong)).unwrap();
     pair.bulk(1 << 20).await;
     assert!(some.heal().unwrap().packets > 10);
     pair.end().await;
@@ -336,7 +336,7 @@ async fn a_bandwidth_is_kept_and_what_finds_its_queue_full_is_lost() {
     let Some(mut pair) = Pair::new(1500).await else {
         return;
     };
-    let slow = Fault::bandwidth(1_000_000, 1 << 20).from(&pair.a);
+    let slow = Impairment::bandwidth(1_000_000, 1 << 20).from(&pair.a);
     let slow = pair.net.add(slow).unwrap();
     let took = pair.bulk(500_000).await;
     println!("500 kB at 1 MB/s: {took:?}");
@@ -346,7 +346,7 @@ async fn a_bandwidth_is_kept_and_what_finds_its_queue_full_is_lost() {
     );
     assert_eq!(pair.net.traffic(&pair.a, &pair.b).overflowed, 0);
     slow.heal().unwrap();
-    let small = pair.net.add(Fault::bandwidth(1_000_000, 3000)).unwrap();
+    let small = pair.net.add(Impairment::bandwidth(1_000_000, 3000)).unwrap();
     let (from, socket, to) = sockets(&pair.a, &pair.b);
     for _ in 0..20 {
         from.send_to(&[7; 1000], to).await.unwrap();
@@ -382,7 +382,7 @@ async fn a_partition_is_of_those_that_it_names() {
     senders[0].send_to(b"healed", to_b).await.unwrap();
     assert_eq!(receive(&on_b).await, b"healed");
     // Two at once: each has its own life.
-    let one = pair.net.add(Fault::cut().to(&pair.b)).unwrap();
+    let one = pair.net.add(Impairment::cut().to(&pair.b)).unwrap();
     let two = pair.net.partition(Partition::Halves).unwrap();
     senders[1].send_to(b"lost", to_b).await.unwrap();
     one.until_it_bites(WITHIN).await.unwrap();
@@ -392,7 +392,7 @@ async fn a_partition_is_of_those_that_it_names() {
     two.until_it_bites(WITHIN).await.unwrap();
     assert_eq!(receive(&on_b).await, b"c");
     two.heal().unwrap();
-    assert!(pair.net.faults().is_empty());
+    assert!(pair.net.impairments().is_empty());
     pair.end().await;
 }
 
@@ -405,14 +405,14 @@ async fn what_cannot_be_says_why_and_what_to_do() {
     let other = Net::new(&pair.fixture.case, "net").unwrap();
     assert_eq!((net.name(), other.name()), ("net", "net-2"));
     let foreign = other.host("x").unwrap();
-    let fault = |told: Result<(), FaultError>| told.unwrap_err().to_string();
+    let fault = |told: Result<(), ImpairmentError>| told.unwrap_err().to_string();
     let table = [
         (
-            fault(net.add(Fault::cut().to(&foreign)).map(drop)),
+            fault(net.add(Impairment::cut().to(&foreign)).map(drop)),
             "a fault of net `net` (cut (host all to host 1)) is for hosts of net `net-2`: add it there",
         ),
         (
-            fault(other.add(Fault::cut()).map(drop)),
+            fault(other.add(Impairment::cut()).map(drop)),
             "a fault of net `net-2` (cut (all hosts)) is for no two of its hosts",
         ),
         (
@@ -424,7 +424,7 @@ async fn what_cannot_be_says_why_and_what_to_do() {
             "a fault of net `net` (cut (hosts )) is for no two of its hosts",
         ),
         (
-            fault(net.add(Fault::loss(0.0)).unwrap().heal().map(drop)),
+            fault(net.add(Impairment::loss(0.0)).unwrap().heal().map(drop)),
             "a fault of net `net` (loss of a packet with probability 0 (all hosts)) was inert: no packet was hit",
         ),
         (
@@ -439,7 +439,7 @@ async fn what_cannot_be_says_why_and_what_to_do() {
     for (told, text) in table {
         assert_eq!(told, text);
     }
-    let inert = net.add(Fault::loss(0.0)).unwrap();
+    let inert = net.add(Impairment::loss(0.0)).unwrap();
     let error = inert.until_it_bites(millis(5)).await.unwrap_err().to_string();
     assert!(error.ends_with("no packet was hit within 5 ms"), "{error}");
     drop((other, foreign));
@@ -452,7 +452,7 @@ async fn what_cannot_be_says_why_and_what_to_do() {
     assert_eq!(command.status().unwrap_err().kind(), ErrorKind::NetworkDown);
     let ended = "net `net` has ended with its case";
     assert_eq!(net.host("late").unwrap_err().to_string(), ended);
-    let error = net.add(Fault::cut()).unwrap_err().to_string();
+    let error = net.add(Impairment::cut()).unwrap_err().to_string();
     let late = "a fault of net `net` (cut (all hosts)) comes too late: the net has ended with its case";
     assert_eq!(error, late);
     assert_eq!(a.tcp_socket().unwrap_err().to_string(), ended);
@@ -474,7 +474,7 @@ async fn a_case_that_ends_leaves_no_thread_no_descriptor_and_no_network() {
     assert_eq!(BTreeSet::from_iter(&networks).len(), 5);
     assert!(networks.iter().all(|network| is_kept(network)));
     // On its way when it ends.
-    let delay = net.add(Fault::delay(secs(600))).unwrap();
+    let delay = net.add(Impairment::delay(secs(600))).unwrap();
     let socket = hosts[0].udp_socket(0).unwrap();
     socket.send_to(b"late", hosts[1].address(1)).await.unwrap();
     delay.until_it_bites(WITHIN).await.unwrap();

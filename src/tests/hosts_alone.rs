@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::Fixture;
 use super::hosts::{WITHIN, are_available, is_kept, network, until};
-use crate::hosts::{Fault, Net};
+use crate::hosts::{Impairment, Net};
 use crate::prelude::*;
 
 /// What a run of the binary is to do.
@@ -41,7 +41,7 @@ async fn use_one() -> String {
     id.args(["-c", "echo $(id -u) $(id -g) $(grep CapEff /proc/self/status)"]);
     a.enter(&mut id).unwrap();
     let id = String::from_utf8(id.output().unwrap().stdout).unwrap();
-    let cut = net.add(Fault::cut().to(&b)).unwrap();
+    let cut = net.add(Impairment::cut().to(&b)).unwrap();
     let (from, to) = (a.udp_socket(0).unwrap(), b.udp_socket(53).unwrap());
     from.send_to(b"lost", b.address(53)).await.unwrap();
     cut.until_it_bites(WITHIN).await.unwrap();
@@ -51,7 +51,7 @@ async fn use_one() -> String {
     timeout(WITHIN, to.recv(&mut bytes)).await.unwrap().unwrap();
     assert_eq!(bytes, *b"heard");
     let listener = b.listen(8080).unwrap();
-    let delay = net.add(Fault::delay(millis(5))).unwrap();
+    let delay = net.add(Impairment::delay(millis(5))).unwrap();
     a.connect(b.address(8080)).await.unwrap();
     timeout(WITHIN, listener.accept()).await.unwrap().unwrap();
     delay.heal().unwrap();
@@ -67,7 +67,7 @@ fn wait_to_be_killed() -> String {
     let fixture = Fixture::new();
     let net = Net::new(&fixture.case, "net").unwrap();
     let (a, b) = (net.host("a").unwrap(), net.host("b").unwrap());
-    let _delay = net.add(Fault::delay(secs(600))).unwrap();
+    let _delay = net.add(Impairment::delay(secs(600))).unwrap();
     let mut program = Command::new("sleep");
     program.arg("600").stdout(Stdio::null()).stderr(Stdio::null());
     a.enter(&mut program).unwrap();

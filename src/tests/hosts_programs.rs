@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::hosts::{WITHIN, are_available, is_kept, network, until};
 use super::{Fixture, is_alive};
-use crate::hosts::{Fault, Host, Net};
+use crate::hosts::{Host, Impairment, Net};
 use crate::prelude::*;
 use crate::process::ProcessGroup;
 
@@ -240,7 +240,7 @@ async fn redis_answers_through_loss_and_after_a_cut() {
         assert_eq!(String::from_utf8(bytes).unwrap(), answer);
     };
     ask("SET key value\r\n", "+OK\r\n").await;
-    let loss = net.add(Fault::loss(0.1)).unwrap();
+    let loss = net.add(Impairment::loss(0.1)).unwrap();
     let mut asked = 0;
     while loss.hits().packets < 4 {
         asked += 1;
@@ -248,7 +248,7 @@ async fn redis_answers_through_loss_and_after_a_cut() {
         ask("GET key\r\n", "$5\r\nvalue\r\n").await;
     }
     loss.heal().unwrap();
-    let cut = net.add(Fault::cut().from(&server)).unwrap();
+    let cut = net.add(Impairment::cut().from(&server)).unwrap();
     connection.write_all(b"GET key\r\n").await.unwrap();
     cut.until_it_bites(WITHIN).await.unwrap();
     cut.heal().unwrap();

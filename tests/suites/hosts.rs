@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use robust_test::hosts::{AddedFault, Fault, Host, Net};
+use robust_test::hosts::{AddedImpairment, Host, Impairment, Net};
 use robust_test::prelude::*;
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -15,7 +15,7 @@ struct All {
     net: Net,
     a: Host,
     _b: Host,
-    _delay: AddedFault,
+    _delay: AddedImpairment,
     _sockets: (UdpSocket, TcpListener),
 }
 
@@ -34,7 +34,7 @@ async fn all(case: &Case) -> Result<All> {
     let text = format!("{} {}", network.trim(), std::process::id());
     std::fs::write(std::path::Path::new(&folder).join(name), text)?;
     let sockets = (a.udp_socket(0)?, b.listen(80)?);
-    let delay = net.add(Fault::delay(secs(600)))?;
+    let delay = net.add(Impairment::delay(secs(600)))?;
     sockets.0.send_to(b"late", b.address(53)).await?;
     delay.until_it_bites(secs(10)).await?;
     Ok(All {

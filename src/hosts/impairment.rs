@@ -9,7 +9,7 @@ use super::net::Host;
 use super::packet::Checksum;
 use crate::clock::human;
 
-/// What a [`Fault`] does. Where there are several they act in the order of this list, and those of a kind in the order in
+/// What a [`Impairment`] does. Where there are several they act in the order of this list, and those of a kind in the order in
 /// which they were added.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -85,15 +85,15 @@ impl Effect {
 /// What happens to packets, in some directions between hosts: in all of them unless it is said.
 ///
 /// ```
-/// use robust_test::hosts::Fault;
+/// use robust_test::hosts::Impairment;
 /// use robust_test::prelude::*;
 ///
-/// let slow = Fault::delay(millis(50)).jitter(millis(10));
+/// let slow = Impairment::delay(millis(50)).jitter(millis(10));
 /// assert_eq!(slow.to_string(), "delay of 50 ms, give or take 10 ms (all hosts)");
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "it does nothing until it is added to a net"]
-pub struct Fault {
+pub struct Impairment {
     pub(super) effect: Effect,
     pub(super) ways: Ways,
     /// The nets of the hosts that it names.
@@ -120,11 +120,11 @@ impl Ways {
     }
 }
 
-impl Fault {
+impl Impairment {
     /// In all directions.
     ///
     /// # Panics
-    /// When a probability is not between 0 and 1, and when a bandwidth is 0: that is [`Fault::cut`].
+    /// When a probability is not between 0 and 1, and when a bandwidth is 0: that is [`Impairment::cut`].
     #[track_caller]
     pub fn new(effect: Effect) -> Self {
         match effect {
@@ -137,7 +137,7 @@ impl Fault {
             ),
             Effect::Bandwidth { bytes_per_second, .. } => assert!(
                 bytes_per_second > 0,
-                "a bandwidth of 0 bytes a second: use `Fault::cut()`"
+                "a bandwidth of 0 bytes a second: use `Impairment::cut()`"
             ),
             Effect::Cut | Effect::Delay { .. } => {}
         }
@@ -230,7 +230,7 @@ impl Fault {
     /// Lets packets pass at this rate, headers included; `queue_bytes` of them may wait, and the rest is lost.
     ///
     /// # Panics
-    /// When the rate is 0: that is [`Fault::cut`].
+    /// When the rate is 0: that is [`Impairment::cut`].
     #[track_caller]
     pub fn bandwidth(bytes_per_second: u64, queue_bytes: u64) -> Self {
         Self::new(Effect::Bandwidth {
@@ -321,7 +321,7 @@ impl fmt::Display for Effect {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Impairment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.effect)?;
         match &self.ways {
