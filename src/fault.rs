@@ -79,6 +79,7 @@ mod injected;
 mod ledger;
 mod limits;
 mod network;
+mod packets;
 mod process;
 mod target;
 mod timeline;

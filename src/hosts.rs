@@ -35,7 +35,7 @@ pub use available::Unavailable;
 pub use direction::Traffic;
 pub use error::{HostError, ImpairmentError};
 pub use impairment::{Effect, Hits, Impairment};
-pub use net::{Host, Net};
+pub use net::{Host, NAMESPACES, Net};
 pub use packet::Checksum;
 
 /// How many hosts a net can have: one for each address of its network but the first and the last.

@@ -83,6 +83,7 @@ pub mod prelude {
     pub use crate::eventually::{Attempt, Done, eventually};
     pub use crate::exit::{Exit, Signal};
     pub use crate::fault::{Fault, Faults, Pick};
+    pub use crate::hosts::{Host, Impairment, Net};
     pub use crate::in_process::Stopping;
     pub use crate::network::{Proxy, Toxic};
     pub use crate::node::{Instance, Node};

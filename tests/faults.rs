@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use robust_test::disk::Disk;
+use robust_test::hosts::Net;
 use robust_test_tests::{Finished, Planted, Privilege, Signal};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
@@ -15,15 +16,19 @@ fn planted(arguments: &[&str]) -> Planted {
         .args(arguments)
 }
 
-/// Whether disks that can fail can be mounted; told where not.
-fn can_mount() -> bool {
-    let available = Disk::available();
+/// Whether a mechanism is here; told where not.
+fn is_here(what: &str, available: Result<(), String>) -> bool {
     if let Err(why) = &available {
         let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
         assert!(!required.split(',').any(|name| name.trim() == "all"), "{why}");
-        eprintln!("what needs a disk is skipped, because this machine does not allow it: {why}");
+        eprintln!("what needs {what} is skipped, because this machine does not allow it: {why}");
     }
     available.is_ok()
+}
+
+/// Whether disks that can fail can be mounted.
+fn can_mount() -> bool {
+    is_here("a disk", Disk::available().map_err(|why| why.to_string()))
 }
 
 /// The verdicts by the names of their cases, without module.
@@ -37,12 +42,14 @@ fn statuses(finished: &Finished) -> Vec<(String, String)> {
 
 #[test]
 fn every_fault_bites_and_is_healed() {
-    let tags: &[&str] = if can_mount() {
-        &["--skip-tag", "fails"]
-    } else {
-        &["--skip-tag", "fails", "--skip-tag", "disk"]
-    };
-    let finished = planted(tags).run();
+    let mut arguments = vec!["--skip-tag", "fails"];
+    if !can_mount() {
+        arguments.extend(["--skip-tag", "disk"]);
+    }
+    if !is_here("hosts", Net::available().map_err(|why| why.to_string())) {
+        arguments.extend(["--skip-tag", "hosts"]);
+    }
+    let finished = planted(&arguments).run();
     assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
     let statuses = statuses(&finished);
     let ran = statuses.iter().filter(|(_, status)| status == "passed").count();
@@ -149,8 +156,12 @@ fn as_nobody(arguments: &str) -> Planted {
 }
 
 #[test]
-fn without_privileges_all_but_the_disks_run_and_those_say_why_not() {
+fn without_privileges_all_but_disks_and_hosts_run_and_those_say_why_not() {
     if !Privilege::OtherUser.is_granted() {
+        return;
+    }
+    if rustix::fs::stat("/dev/net/tun").is_ok_and(|device| device.st_mode & 0o006 != 0) {
+        eprintln!("skipped, because every user may make hosts on this machine");
         return;
     }
     let finished = as_nobody("--skip-tag fails").run();
@@ -160,12 +171,17 @@ fn without_privileges_all_but_the_disks_run_and_those_say_why_not() {
         let needs_disk = ["without_power", "without_a_disk", "all_nodes_lose", "a_disk_is"]
             .iter()
             .any(|start| name.starts_with(start));
-        let expected = if needs_disk || name.starts_with("holds") {
+        let needs_hosts = name.starts_with("every_impairment");
+        let expected = if needs_disk || needs_hosts || name.starts_with("holds") {
             "skipped"
         } else {
             "passed"
         };
         assert_eq!(verdict.status, expected, "{name}: {}", verdict.message);
+        if needs_hosts {
+            let start = "`namespaces` is not available: this user may not open /dev/net/tun";
+            assert!(verdict.message.starts_with(start), "{}", verdict.message);
+        }
         if needs_disk {
             assert!(
                 verdict

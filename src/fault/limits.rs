@@ -18,8 +18,7 @@ static PRLIMIT: Mechanism = Mechanism {
 };
 
 /// A node gets no more descriptors: opening files and accepting connections fail (`EMFILE`). Healing gives it back what it
-/// had. It is proved when all of them are seen in use: one that gives up half of what it needs for the last connection at once is
-/// not.
+/// had. It is proved when all of them are seen in use, but for one that may wait for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DescriptorLimit {
     /// So many more than its first process has open.
@@ -97,11 +96,12 @@ fn limit(open: &BTreeSet<u64>, spare: u64) -> u64 {
 }
 
 impl Ongoing for Scarce {
-    /// Every number below the limit is in use.
+    /// All numbers below the limit are in use, but for one: a call that waits for a connection has one that the system does not
+    /// show.
     fn proof(&self) -> Option<String> {
         let open = open(self.pid).ok()?;
         let used = open.range(..self.most).count() as u64;
-        (used == self.most).then(|| format!("all of its {used} descriptors are in use"))
+        (used + 1 >= self.most).then(|| format!("{used} of its {} descriptors are in use", self.most))
     }
 
     fn heal(&mut self) -> BoxFuture<'_, Result> {

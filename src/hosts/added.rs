@@ -58,15 +58,20 @@ impl AddedImpairment {
     /// # Errors
     /// When it has done nothing. It is gone then too.
     pub fn heal(self) -> Result<Hits, ImpairmentError> {
-        if let Some(net) = self.net.upgrade() {
-            net.switch.change(|state| state.remove_fault(self.number));
-        }
+        self.remove();
         let hits = self.hits();
         tracing::info!(net = self.net_name, fault = self.text, ?hits, "healed");
         if hits.any() {
             Ok(hits)
         } else {
             Err(self.inert(None))
+        }
+    }
+
+    /// The same, whatever it has done.
+    pub(crate) fn remove(&self) {
+        if let Some(net) = self.net.upgrade() {
+            net.switch.change(|state| state.remove_fault(self.number));
         }
     }
 

@@ -148,6 +148,11 @@ impl Impairment {
         }
     }
 
+    /// What it does.
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
     /// Loses every packet, as a cut cable does: nobody is told, and what is on its way is lost too.
     pub fn cut() -> Self {
         Self::new(Effect::Cut)

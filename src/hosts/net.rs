@@ -7,7 +7,11 @@ use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use robust_test_harness::case::Case;
+use robust_test_harness::case::{Case, WeakCase};
+use robust_test_harness::error::Error;
+use robust_test_harness::mechanism::Mechanism;
+use robust_test_harness::param::{Build, Environment, Param, Shape};
+use robust_test_harness::registry::Site;
 use rustix::net::SocketType;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -51,6 +55,7 @@ const BACKLOG: u32 = 1024;
 pub struct Net(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
+    case: WeakCase,
     pub(super) name: String,
     pub(super) switch: Switch,
     privilege: Privilege,
@@ -119,6 +124,7 @@ impl Net {
             })?;
         let ending = switch.ending();
         let inner = Arc::new(Inner {
+            case: case.downgrade(),
             name,
             switch,
             privilege,
@@ -138,6 +144,11 @@ impl Net {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Its case; `None` when that is over.
+    pub(crate) fn case(&self) -> Option<Case> {
+        self.0.case.upgrade()
     }
 
     /// Makes a host with the next address: the first one has 10.x.y.1. Blocks for some milliseconds.
@@ -269,6 +280,25 @@ impl Net {
 impl Inner {
     fn hosts(&self) -> MutexGuard<'_, Option<Vec<Arc<Namespace>>>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What nets are made by.
+pub static NAMESPACES: Mechanism = Mechanism {
+    name: "namespaces",
+    privilege: "root, or user namespaces; and /dev/net/tun",
+    probe: || Net::available().map_err(|why| why.to_string()),
+};
+
+/// As `net: Net`; the case is skipped with the reason where there can be none.
+impl Param for Net {
+    fn shape(_: &Site, _: &Environment) -> Shape {
+        Shape::default()
+    }
+
+    async fn build(build: &mut Build) -> Result<Self, Error> {
+        NAMESPACES.require(build.case().environment())?;
+        Ok(Self::new(build.case(), build.site().name)?)
     }
 }
 

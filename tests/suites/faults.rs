@@ -8,10 +8,11 @@ use std::time::Duration;
 use robust_test::fault::{
     Cut, DescriptorLimit, FailingSync, FullDisk, Injected, Kill, Pause, PowerLoss, Relocate, SlowSync, Stop,
 };
+use robust_test::hosts::Checksum;
 use robust_test::prelude::*;
 use robust_test_tests::gossip::{self, ask};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Mutex;
 
 const SOON: Duration = secs(10);
@@ -443,27 +444,82 @@ fn sockets(pid: u32) -> usize {
 
 #[robust_test]
 async fn a_node_without_descriptors_serves_nobody_more_until_it_is_healed(db: Server<Gossip>) -> Result {
-    // It has two for each connection, and those of whoever looked whether it is ready are closed a moment later.
+    // It has two for each connection. Once it answers it has accepted those of whoever looked whether it is ready, and it
+    // closes them a moment later.
+    ask(&db, "starts").await?;
     let pid = db.pid().context("it runs")?;
     eventually("it has no connection", SOON, || {
         std::future::ready(sockets(pid) == 1)
     })
     .await?;
-    let scarce = DescriptorLimit { spare: 4 }.inject(&db).await?;
-    let mut clients = Vec::new();
-    for _ in 0..10 {
-        clients.push(Mutex::new(BufReader::new(
-            TcpStream::connect(db.endpoint("gossip")).await?,
-        )));
+    // Two for each of two, and the one that waits for the next.
+    let scarce = DescriptorLimit { spare: 5 }.inject(&db).await?;
+    let connect = || TcpStream::connect(db.endpoint("gossip"));
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let client = Mutex::new(BufReader::new(connect().await?));
+        assert_eq!(answer(&client, "starts", SOON).await?.as_deref(), Some("1"));
+        served.push(client);
     }
     let proof = scarce.until_proved(SOON).await?;
-    assert!(proof.ends_with("descriptors are in use"), "{proof}");
-    let last = &clients[9];
-    assert_eq!(answer(last, "starts", millis(50)).await?, None);
+    assert!(proof.contains(" descriptors are in use"), "{proof}");
+    let one_more = Mutex::new(BufReader::new(connect().await?));
+    let told = answer(&one_more, "starts", millis(50)).await;
+    assert!(!matches!(told, Ok(Some(_))), "{told:?}");
     scarce.heal().await?;
     // It waits in the backlog no longer: whoever comes next wakes the server.
-    let another = Mutex::new(BufReader::new(TcpStream::connect(db.endpoint("gossip")).await?));
+    let another = Mutex::new(BufReader::new(connect().await?));
     assert_eq!(answer(&another, "starts", SOON).await?.as_deref(), Some("1"));
+    Ok(())
+}
+
+/// Packets from one host to the other until one arrives, which is not the way of the first.
+async fn passes(from: &UdpSocket, to: &UdpSocket) -> Result<bool> {
+    let mut packet = [0; 16];
+    // Copies, and what was late.
+    while tokio::time::timeout(millis(20), to.recv(&mut packet))
+        .await
+        .is_ok()
+    {}
+    for _ in 0..50 {
+        from.send_to(b"packet", to.local_addr()?).await?;
+        if tokio::time::timeout(millis(20), to.recv(&mut packet))
+            .await
+            .is_ok()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[robust_test(tags("hosts"), timeout = "60s")]
+async fn every_impairment_of_a_net_bites_and_is_healed(net: Net) -> Result {
+    let (one, other) = (net.host("one")?, net.host("other")?);
+    let (from, to) = (one.udp_socket(0)?, other.udp_socket(0)?);
+    for (impairment, arrives) in [
+        (Impairment::cut(), false),
+        (Impairment::loss(1.0), false),
+        (Impairment::corrupt(1.0, Checksum::Wrong), false),
+        (Impairment::corrupt(1.0, Checksum::Right), true),
+        (Impairment::duplicate(1.0), true),
+        (Impairment::bandwidth(1 << 20, 1 << 16), true),
+        (Impairment::delay(millis(1)), true),
+        (Impairment::reorder(1.0, millis(1)), true),
+    ] {
+        let fault = impairment.from(&one).to(&other).inject(&net).await?;
+        let name = fault.name().to_owned();
+        assert_eq!(passes(&from, &to).await?, arrives, "{name}");
+        // The other way all is well.
+        assert!(passes(&to, &from).await?, "{name}");
+        fault.until_proved(SOON).await?;
+        fault.heal().await?;
+        assert!(passes(&from, &to).await?, "{name}, healed");
+    }
+    let partition = Partition::Isolate(2).inject(&net).await?;
+    assert!(!passes(&from, &to).await? && !passes(&to, &from).await?);
+    partition.heal().await?;
+    assert!(passes(&from, &to).await? && passes(&to, &from).await?);
     Ok(())
 }
 
