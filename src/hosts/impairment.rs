@@ -9,7 +9,7 @@ use super::net::Host;
 use super::packet::Checksum;
 use crate::clock::human;
 
-/// What a [`Impairment`] does. Where there are several they act in the order of this list, and those of a kind in the order in
+/// What an [`Impairment`] does. Where there are several they act in the order of this list, and those of a kind in the order in
 /// which they were added.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
