@@ -198,7 +198,13 @@ async fn a_sync_that_fails_ends_a_server_that_syncs_always(
     .inject(&server)
     .await?;
     let ended = AtomicBool::new(false);
-    let writing = async { while !ended.load(Ordering::Relaxed) && writer.write().await.is_ok() {} };
+    let writing = async {
+        loop {
+            if ended.load(Ordering::Relaxed) || writer.write().await.is_err() {
+                return;
+            }
+        }
+    };
     let ending = async {
         let exit = ends.wait().await;
         ended.store(true, Ordering::Relaxed);
