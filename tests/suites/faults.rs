@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use robust_test::fault::{
-    Cut, DescriptorLimit, FailingSync, FullDisk, Injected, Kill, Pause, PowerLoss, Relocate, SlowSync, Stop,
+    ALWAYS, Cut, DescriptorLimit, FailingSync, FaultKind, FullDisk, Injected, Kill, Ongoing, Pause,
+    PowerLoss, Relocate, SlowSync, Stop,
 };
 use robust_test::hosts::Checksum;
 use robust_test::prelude::*;
@@ -566,6 +567,75 @@ async fn what_nobody_heals_ends_with_the_case(#[proxied] db: Cluster<Gossip>) ->
         Pause.inject(&db.node(2)).await?,
         Kill.inject(&db.node(1)).await?,
     );
+    Ok(())
+}
+
+/// A fault of a suite's own, whose first heal fails.
+#[derive(Debug)]
+struct Stubborn {
+    /// Whether the second one does too.
+    stays: bool,
+}
+
+static STUBBORN: FaultKind = FaultKind {
+    name: "stubborn",
+    target: "node",
+    does: "nothing, and that for long",
+    mechanism: &ALWAYS,
+};
+robust_test::register_fault!(STUBBORN);
+
+struct Staying {
+    heals: u32,
+    stays: bool,
+}
+
+impl Fault<Server<Gossip>> for Stubborn {
+    fn kind(&self) -> &'static FaultKind {
+        &STUBBORN
+    }
+
+    fn begin<'a>(&'a self, _: &'a Server<Gossip>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
+        let staying = Staying {
+            heals: 0,
+            stays: self.stays,
+        };
+        Box::pin(std::future::ready(Ok(Box::new(staying) as Box<dyn Ongoing>)))
+    }
+}
+
+impl Ongoing for Staying {
+    fn proof(&self) -> Option<String> {
+        Some(format!("{} times healed", self.heals))
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result> {
+        self.heals += 1;
+        let healed = match self.heals == 1 || self.stays {
+            true => Err(error("it holds on")),
+            false => Ok(()),
+        };
+        Box::pin(std::future::ready(healed))
+    }
+}
+
+#[robust_test]
+async fn a_heal_that_fails_is_told_and_tried_again_at_the_end(db: Server<Gossip>, faults: Faults) -> Result {
+    let stubborn = Stubborn { stays: false }.inject(&db).await?;
+    let failed = stubborn.heal().await.unwrap_err();
+    assert_eq!(
+        format!("{failed:#}"),
+        "fault `stubborn` of db cannot be healed: it holds on"
+    );
+    assert_eq!(faults.ongoing(), [("stubborn".to_owned(), "db".to_owned())]);
+    let last = faults.timeline().pop().context("it has a timeline")?;
+    assert_eq!(last.what, "stubborn: cannot be healed: it holds on");
+    Ok(())
+}
+
+#[robust_test(tags("fails"))]
+async fn one_that_cannot_be_healed_at_all_is_an_error(db: Server<Gossip>) -> Result {
+    let _left = Stubborn { stays: true }.inject(&db).await?;
     Ok(())
 }
 
