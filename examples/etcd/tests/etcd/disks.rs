@@ -7,7 +7,10 @@ use robust_test::fault::{FailingSync, FullDisk, PowerLoss, SlowSync};
 
 use super::*;
 
-#[robust_test(timeout = "120s")]
+// Each has three members that start again, at their disks' pace: many at once would be a test of the machine's processors, in which
+// nobody gets a quorum.
+
+#[robust_test(timeout = "120s", weight = 4)]
 async fn a_member_that_loses_its_power_costs_no_acknowledged_write(
     #[disk] db: Cluster<Etcd>,
     client: Client<Etcd>,
@@ -34,7 +37,7 @@ async fn a_member_that_loses_its_power_costs_no_acknowledged_write(
     Ok(())
 }
 
-#[robust_test(timeout = "120s")]
+#[robust_test(timeout = "120s", weight = 4)]
 async fn all_members_lose_their_power_at_once_and_no_acknowledged_write(
     #[disk] db: Cluster<Etcd>,
     client: Client<Etcd>,
@@ -60,7 +63,7 @@ enum Broken {
     Failing,
 }
 
-#[robust_test(timeout = "120s")]
+#[robust_test(timeout = "120s", weight = 4)]
 async fn a_member_that_cannot_write_ends_and_the_others_go_on(
     #[disk] db: Cluster<Etcd>,
     client: Client<Etcd>,
@@ -97,7 +100,7 @@ async fn a_member_that_cannot_write_ends_and_the_others_go_on(
     Ok(())
 }
 
-#[robust_test(timeout = "120s")]
+#[robust_test(timeout = "120s", weight = 4)]
 async fn slow_disks_cost_time_and_no_acknowledged_write(
     #[disk] db: Cluster<Etcd>,
     client: Client<Etcd>,
