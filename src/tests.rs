@@ -63,6 +63,7 @@ mod tls_programs;
 mod victim;
 
 use std::any::Any;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -142,6 +143,42 @@ impl Fixture {
         wrong.extend(self.case.broken_off().map(|problem| problem.to_string()));
         wrong
     }
+}
+
+/// Tells that the present test is skipped, on stderr, which libtest does not capture; it is to return.
+///
+/// # Panics
+/// Where `ROBUST_REQUIRE` is `all`.
+#[track_caller]
+fn skip_because(why: &str) {
+    let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
+    let is_required = required.split(',').any(|name| name.trim() == "all");
+    assert!(!is_required, "ROBUST_REQUIRE=all: {why}");
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let told = format!("{test} is skipped, because {why}\n");
+    let _closed = std::io::stderr().write_all(told.as_bytes());
+}
+
+/// Whether the machine allows it; where not, the test is to return.
+fn is_allowed<E: std::fmt::Display>(available: Result<(), E>) -> bool {
+    if let Err(why) = &available {
+        skip_because(&format!("this machine does not allow it: {why}"));
+    }
+    available.is_ok()
+}
+
+/// Whether all of them are installed; where not, the test is to return.
+fn are_installed(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let machine = Environment {
+        path: std::env::split_paths(&path).collect(),
+        ..Environment::default()
+    };
+    let missing = programs.iter().find(|name| machine.program("", name).is_none());
+    if let Some(missing) = missing {
+        skip_because(&format!("program `{missing}` was not found on PATH"));
+    }
+    missing.is_none()
 }
 
 fn is_alive(pid: u32) -> bool {

@@ -4,20 +4,9 @@
 use std::path::Path;
 
 use robust_test::disk::Disk;
-use robust_test_tests::{Planted, Privilege, Signal};
+use robust_test_tests::{Planted, Privilege, Signal, is_allowed};
 
 const DISKS: &str = env!("CARGO_BIN_EXE_disks");
-
-/// Whether it can be tried here.
-fn can_mount() -> bool {
-    let available = Disk::available();
-    if let Err(why) = &available {
-        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name.trim() == "all"), "{why}");
-        eprintln!("skipped, because this machine does not allow it: {why}");
-    }
-    available.is_ok()
-}
 
 fn mounted_below(folder: &Path) -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -31,7 +20,7 @@ fn mounted_below(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_case_ends_as_it_does_and_what_its_node_wrote_is_kept() {
-    if !can_mount() {
+    if !is_allowed(Disk::available()) {
         return;
     }
     let suite = Planted::new(DISKS).args(["--test-threads", "4"]).start();
@@ -75,7 +64,7 @@ fn a_case_ends_as_it_does_and_what_its_node_wrote_is_kept() {
 
 #[test]
 fn nothing_is_left_of_a_killed_runner() {
-    if !can_mount() {
+    if !is_allowed(Disk::available()) {
         return;
     }
     let suite = Planted::new(DISKS).args(["--ignored", "waits"]).start();
@@ -104,8 +93,8 @@ fn what_a_run_left_that_was_killed_with_its_reaper_the_next_one_unmounts_and_tel
         .args(["-t", "tmpfs", "tmpfs"])
         .arg(&left)
         .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("skipped, because this user may not mount");
+    let is_mounted = mounted.is_ok_and(|status| status.success());
+    if !is_allowed(is_mounted.then_some(()).ok_or("this user may not mount")) {
         return;
     }
     let run = || {

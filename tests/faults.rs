@@ -5,7 +5,7 @@ use std::path::Path;
 
 use robust_test::disk::Disk;
 use robust_test::hosts::Net;
-use robust_test_tests::{Finished, Planted, Privilege, Signal};
+use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
@@ -14,21 +14,6 @@ fn planted(arguments: &[&str]) -> Planted {
     Planted::new(FAULTS)
         .args(["--bin", &format!("gossip={GOSSIP}")])
         .args(arguments)
-}
-
-/// Whether a mechanism is here; told where not.
-fn is_here(what: &str, available: Result<(), String>) -> bool {
-    if let Err(why) = &available {
-        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name.trim() == "all"), "{why}");
-        eprintln!("what needs {what} is skipped, because this machine does not allow it: {why}");
-    }
-    available.is_ok()
-}
-
-/// Whether disks that can fail can be mounted.
-fn can_mount() -> bool {
-    is_here("a disk", Disk::available().map_err(|why| why.to_string()))
 }
 
 /// The verdicts by the names of their cases, without module.
@@ -43,10 +28,10 @@ fn statuses(finished: &Finished) -> Vec<(String, String)> {
 #[test]
 fn every_fault_bites_and_is_healed() {
     let mut arguments = vec!["--skip-tag", "fails"];
-    if !can_mount() {
+    if !is_allowed(Disk::available()) {
         arguments.extend(["--skip-tag", "disk"]);
     }
-    if !is_here("hosts", Net::available().map_err(|why| why.to_string())) {
+    if !is_allowed(Net::available()) {
         arguments.extend(["--skip-tag", "hosts"]);
     }
     let finished = planted(&arguments).run();
@@ -175,10 +160,8 @@ fn without_privileges_all_but_disks_and_hosts_run_and_those_say_why_not() {
     if !Privilege::OtherUser.is_granted() {
         return;
     }
-    if rustix::fs::stat("/dev/net/tun").is_ok_and(|device| device.st_mode & 0o006 != 0) {
-        eprintln!("skipped, because every user may make hosts on this machine");
-        return;
-    }
+    // Where every user may use the device, they may have hosts too.
+    let has_device = rustix::fs::stat("/dev/net/tun").is_ok_and(|device| device.st_mode & 0o006 == 0o006);
     let finished = as_nobody("--skip-tag fails").run();
     assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
     let verdicts = finished.verdicts();
@@ -187,6 +170,9 @@ fn without_privileges_all_but_disks_and_hosts_run_and_those_say_why_not() {
             .iter()
             .any(|start| name.starts_with(start));
         let needs_hosts = name.starts_with("every_impairment");
+        if needs_hosts && has_device {
+            continue;
+        }
         let expected = if needs_disk || needs_hosts || name.starts_with("holds") {
             "skipped"
         } else {
@@ -236,7 +222,7 @@ fn nothing_is_left_of_a_runner_that_is_killed_in_the_middle_of_a_fault() {
         "full_disk",
         "descriptors",
     ];
-    if !can_mount() {
+    if !is_allowed(Disk::available()) {
         return;
     }
     for fault in faults {

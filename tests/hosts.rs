@@ -5,20 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use robust_test::hosts::Net;
-use robust_test_tests::{Planted, Signal};
+use robust_test_tests::{Planted, Signal, is_allowed};
 
 const HOSTS: &str = env!("CARGO_BIN_EXE_hosts-suite");
-
-/// Whether it can be tried here.
-fn are_available() -> bool {
-    let available = Net::available();
-    if let Err(why) = &available {
-        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name.trim() == "all"), "{why}");
-        eprintln!("skipped, because this machine does not allow it: {why}");
-    }
-    available.is_ok()
-}
 
 /// By case: the network of its first host, and its worker.
 fn networks(folder: &Path) -> BTreeMap<String, (String, String)> {
@@ -53,7 +42,7 @@ fn is_kept(network: &str) -> bool {
 
 #[test]
 fn a_case_ends_as_it_does_and_nothing_of_its_hosts_is_left() {
-    if !are_available() {
+    if !is_allowed(Net::available()) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -91,7 +80,7 @@ fn a_case_ends_as_it_does_and_nothing_of_its_hosts_is_left() {
 
 #[test]
 fn nothing_is_left_of_a_killed_runner() {
-    if !are_available() {
+    if !is_allowed(Net::available()) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -13,19 +13,14 @@ use std::time::Instant;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::Fixture;
 use super::disk_programs::Process;
+use super::{Fixture, are_installed, is_allowed, skip_because};
 use crate::disk::{Disk, DiskError, Lost};
 use crate::prelude::*;
 
 /// A case with a disk, where there can be one.
 pub(super) async fn mounted() -> Option<(Fixture, Disk)> {
-    if let Err(why) = Disk::available() {
-        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name.trim() == "all"), "{why}");
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        let told = format!("{test} is skipped, because this machine does not allow it: {why}\n");
-        let _closed = std::io::stderr().write_all(told.as_bytes());
+    if !is_allowed(Disk::available()) {
         return None;
     }
     let fixture = Fixture::new();
@@ -510,14 +505,14 @@ async fn files_mapped_into_memory_are_read_and_written() {
         m[4096:4098] = b'no'; os.pwrite(f, b'RITE', 2)\n\
         assert os.pread(f, 6, 4096) == b'nonced'\n\
         m.close()\n";
-    let Ok(ran) = Command::new("python3")
+    if !are_installed(&["python3"]) {
+        return;
+    }
+    let ran = Command::new("python3")
         .args(["-c", script])
         .arg(disk.path().join("file"))
         .output()
-    else {
-        eprintln!("files_mapped_into_memory_are_read_and_written is skipped, because there is no python3");
-        return;
-    };
+        .unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let content = || std::fs::read(disk.path().join("file")).unwrap();
     assert_eq!(&content()[..6], b"PWRITE");
@@ -633,9 +628,7 @@ fn a_user_who_may_not_mount_is_told_why_in_one_line() {
         told.ok_or_else(|| String::from_utf8_lossy(&ran.stderr).into_owned())
     };
     if !rustix::process::geteuid().is_root() {
-        eprintln!(
-            "a_user_who_may_not_mount_is_told_why_in_one_line is skipped: this user cannot become another one"
-        );
+        skip_because("this user cannot become another one");
         return;
     }
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];

@@ -9,25 +9,10 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::are_installed;
 use super::disk::mounted;
 use crate::clock::{millis, secs};
 use crate::port::Lease;
-
-/// Whether a program is there; where not, that is told.
-fn installed(program: &str) -> bool {
-    let is_there = Command::new(program).arg("--version").output().is_ok();
-    if !is_there {
-        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name.trim() == "all"),
-            "program `{program}` was not found on PATH"
-        );
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        let told = format!("{test} is skipped, because program `{program}` was not found on PATH\n");
-        let _closed = std::io::stderr().write_all(told.as_bytes());
-    }
-    is_there
-}
 
 /// A process that is killed at the latest when this is dropped.
 pub(super) struct Process(Child);
@@ -114,7 +99,7 @@ impl Redis {
 
 /// Counts for so long, then loses the power; returns when each number was acknowledged, and what is there afterwards.
 async fn count(fsync: &str, time: Duration) -> Option<(Vec<(u64, Instant)>, Instant, u64)> {
-    if !installed("redis-server") {
+    if !are_installed(&["redis-server"]) {
         return None;
     }
     let (fixture, disk) = mounted().await?;
@@ -182,7 +167,7 @@ fn sqlite(database: &Path, script: &str) -> String {
 /// Inserts rows one by one, each with a power loss after it. Returns how many of them were lost, and checks that each
 /// time the database is whole.
 async fn insert(pragmas: &str, is_torn: bool) -> Option<usize> {
-    if !installed("sqlite3") {
+    if !are_installed(&["sqlite3"]) {
         return None;
     }
     let (fixture, disk) = mounted().await?;
@@ -244,7 +229,7 @@ fn etcdctl(port: u16, arguments: &[&str]) -> Option<String> {
 
 #[tokio::test]
 async fn etcd_keeps_what_it_acknowledged_also_when_its_log_is_torn() {
-    if !installed("etcd") || !installed("etcdctl") {
+    if !are_installed(&["etcd", "etcdctl"]) {
         return;
     }
     let Some((fixture, disk)) = mounted().await else {

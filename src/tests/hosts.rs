@@ -2,7 +2,7 @@
 //! `ROBUST_REQUIRE=all` they fail.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::Fixture;
+use super::{Fixture, is_allowed};
 use crate::hosts::{Checksum, Host, HostError, Impairment, ImpairmentError, Net};
 use crate::prelude::*;
 
@@ -20,15 +20,7 @@ pub(super) const WITHIN: Duration = secs(20);
 
 /// Whether there can be hosts here.
 pub(super) fn are_available() -> bool {
-    if let Err(why) = Net::available() {
-        let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name.trim() == "all"), "{why}");
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        let told = format!("{test} is skipped, because this machine does not allow it: {why}\n");
-        let _closed = std::io::stderr().write_all(told.as_bytes());
-        return false;
-    }
-    true
+    is_allowed(Net::available())
 }
 
 /// Two hosts with a connection between them.

@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::time::timeout;
 
-use super::Fixture;
 use super::hosts::{WITHIN, are_available, is_kept, network, until};
+use super::{Fixture, skip_because};
 use crate::hosts::{Impairment, Net};
 use crate::prelude::*;
 
@@ -139,10 +139,11 @@ fn told(ran: &Output) -> String {
 fn other_users_have_hosts_too_or_are_told_why_not() {
     let may_mount = Command::new("unshare").args(["--mount", "true"]).output();
     let may_mount = may_mount.is_ok_and(|ran| ran.status.success());
-    if !rustix::process::geteuid().is_root() || !may_mount || !are_available() {
-        eprintln!(
-            "other_users_have_hosts_too_or_are_told_why_not is skipped: this user cannot mount or become another one"
-        );
+    if !are_available() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() || !may_mount {
+        skip_because("this user cannot mount or become another one");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

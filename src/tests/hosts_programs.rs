@@ -9,25 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::hosts::{WITHIN, are_available, is_kept, network, until};
-use super::{Fixture, is_alive};
+use super::{Fixture, are_installed, is_alive};
 use crate::hosts::{Host, Impairment, Net};
 use crate::prelude::*;
 use crate::process::ProcessGroup;
-
-/// Whether the program is there; told where it is not, unless all is required.
-fn is_there(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
-    let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-    assert!(
-        is_there || !required.split(',').any(|name| name.trim() == "all"),
-        "{program} is not on the PATH"
-    );
-    if !is_there {
-        eprintln!("a test is skipped, because {program} is not on the PATH");
-    }
-    is_there
-}
 
 /// Starts it on the host, with a group and a log of its own; it is ended with what is returned.
 fn start(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> ProcessGroup {
@@ -75,7 +60,7 @@ async fn a_program_runs_on_its_host_with_the_users_rights() {
         rustix::process::geteuid().as_raw().to_string()
     );
     assert_eq!(run(&a, "ls", &["/proc/self/fd"]).await.unwrap(), before);
-    if is_there("python3") {
+    if are_installed(&["python3"]) {
         const SERVE: &str = "import socket, sys\n\
             s = socket.create_server((sys.argv[1], 8000)); print('up', flush=True)\n\
             c, who = s.accept(); c.sendall(c.recv(100).upper() + who[0].encode())\n";
@@ -102,7 +87,7 @@ async fn a_program_runs_on_its_host_with_the_users_rights() {
 
 #[tokio::test]
 async fn what_is_for_all_arrives_at_all_others() {
-    if !are_available() || !is_there("python3") {
+    if !are_available() || !are_installed(&["python3"]) {
         return;
     }
     const HEAR: &str = "import socket, struct, sys\n\
@@ -163,7 +148,7 @@ async fn a_program_that_lives_on_keeps_its_host_until_it_ends_and_no_longer() {
 
 #[tokio::test]
 async fn a_host_that_loses_its_device_harms_no_other() {
-    if !are_available() || !is_there("ip") || !rustix::process::geteuid().is_root() {
+    if !are_available() || !are_installed(&["ip"]) || !rustix::process::geteuid().is_root() {
         return;
     }
     let fixture = Fixture::new();
@@ -206,7 +191,7 @@ fn ticks_of(thread: &str) -> u64 {
 
 #[tokio::test]
 async fn redis_answers_through_loss_and_after_a_cut() {
-    if !are_available() || !is_there("redis-server") {
+    if !are_available() || !are_installed(&["redis-server"]) {
         return;
     }
     let fixture = Fixture::new();
@@ -292,7 +277,7 @@ async fn leader<'a>(hosts: &[&'a Host]) -> &'a Host {
 
 #[tokio::test]
 async fn etcd_elects_another_leader_where_its_own_is_isolated() {
-    if !are_available() || !is_there("etcd") || !is_there("etcdctl") {
+    if !are_available() || !are_installed(&["etcd"]) || !are_installed(&["etcdctl"]) {
         return;
     }
     let fixture = Fixture::new();

@@ -2,13 +2,12 @@
 //! What is not installed is skipped, and said so on stderr; with `ROBUST_REQUIRE=all` it fails.
 
 use std::any::Any;
-use std::io::Write as _;
 use std::process::Output;
 
 use robust_test_harness::expansion::Site;
-use robust_test_harness::param::{Environment, Param};
+use robust_test_harness::param::Param;
 
-use super::Fixture;
+use super::{Fixture, are_installed};
 use crate::clock::within;
 use crate::prelude::*;
 use crate::service::{ConnectFuture, StartFuture};
@@ -92,29 +91,6 @@ fn start(node: &mut Node<Installed>) -> StartFuture<'_> {
         };
         Ok(command.ready_when(tcp("tls")).spawn().await?)
     })
-}
-
-/// Whether all of them are installed; where not, the test is to return.
-fn are_installed(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let machine = Environment {
-        path: std::env::split_paths(&path).collect(),
-        ..Environment::default()
-    };
-    let Some(missing) = programs.iter().find(|name| machine.program("", name).is_none()) else {
-        return true;
-    };
-    let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
-    let is_required = required.split(',').any(|name| name.trim() == "all");
-    assert!(
-        !is_required,
-        "ROBUST_REQUIRE=all: program `{missing}` was not found on PATH"
-    );
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let told = format!("{test} is skipped, because program `{missing}` was not found on PATH\n");
-    // libtest does not capture it there.
-    let _closed = std::io::stderr().write_all(told.as_bytes());
-    false
 }
 
 async fn pair(

@@ -397,11 +397,10 @@ pub enum Privilege {
 }
 
 impl Privilege {
-    /// Whether this machine grants it. Where it does not, the reason is told on stderr, which libtest does not
-    /// capture, and the test is to return: it is skipped.
+    /// Whether this machine grants it; as [`is_allowed`].
     ///
     /// # Panics
-    /// Where it does not and `ROBUST_REQUIRE` is `all`.
+    /// As [`is_allowed`].
     pub fn is_granted(self) -> bool {
         let (program, arguments): (_, &[&str]) = match self {
             Self::Mount => ("unshare", &["--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]),
@@ -412,14 +411,25 @@ impl Privilege {
             Ok(tried) => String::from_utf8_lossy(&tried.stderr).trim().to_owned(),
             Err(error) => format!("{program}: {error}"),
         };
+        is_allowed(Err(why))
+    }
+}
+
+/// Whether this machine allows something. Where it does not, the reason is told on stderr, which libtest does not capture,
+/// and the test is to return, or to leave out what needs it.
+///
+/// # Panics
+/// Where it does not and `ROBUST_REQUIRE` is `all`.
+pub fn is_allowed<E: std::fmt::Display>(available: Result<(), E>) -> bool {
+    if let Err(why) = &available {
         let test = std::thread::current().name().unwrap_or_default().to_owned();
         let required = std::env::var("ROBUST_REQUIRE").unwrap_or_default();
         let is_required = required.split(',').any(|name| name.trim() == "all");
         assert!(!is_required, "ROBUST_REQUIRE=all: {why}");
         let told = format!("{test} is skipped, because this machine does not allow it: {why}\n");
         let _closed = std::io::stderr().write_all(told.as_bytes());
-        false
     }
+    available.is_ok()
 }
 
 fn marked(mark: &str) -> Vec<(u32, String)> {
