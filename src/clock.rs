@@ -72,7 +72,7 @@ impl Deadline {
     }
 }
 
-/// The deadline of [`within`] passed.
+/// The deadline of [`within`] or [`found_within`] passed.
 #[derive(Debug)]
 pub(crate) struct Elapsed;
 
@@ -90,6 +90,24 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::O
                 return Err(Elapsed);
             },
         }
+    }
+}
+
+/// The longest pause between two looks of [`found_within`].
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// What `look` finds, asked again and again until it does.
+pub(crate) async fn found_within<T>(limit: Duration, look: impl Fn() -> Option<T>) -> Result<T, Elapsed> {
+    let deadline = Deadline::after(limit);
+    let mut backoff = Backoff::up_to(LOOK_PAUSE_MAX);
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if deadline.passed() {
+            return Err(Elapsed);
+        }
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 
@@ -119,6 +137,18 @@ mod tests {
     #[tokio::test]
     async fn a_wait_gives_up_at_its_limit() {
         within(millis(5), std::future::pending::<()>()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_found_at_once_and_what_comes_within_the_limit() {
+        let looks = std::cell::Cell::new(0);
+        let third = || {
+            looks.set(looks.get() + 1);
+            (looks.get() == 3).then_some("found")
+        };
+        assert_eq!(found_within(secs(10), third).await.unwrap(), "found");
+        assert_eq!(found_within(Duration::ZERO, || Some(1)).await.unwrap(), 1);
+        found_within(millis(5), || None::<()>).await.unwrap_err();
     }
 
     #[test]

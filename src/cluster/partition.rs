@@ -9,12 +9,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Cluster;
-use crate::clock::{Backoff, Deadline, human};
+use crate::clock::{found_within, human};
 use crate::network::{AddedToxic, Hits, Toxic};
 use crate::server::Server;
 use crate::service::Service;
-
-const LOOK_PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// Which nodes do not hear which others, by their numbers. The names are Jepsen's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,16 +194,11 @@ impl Partitioned {
     /// # Errors
     /// When it has not within `limit`.
     pub async fn until_it_bites(&self, limit: Duration) -> Result<(), PartitionError> {
-        let deadline = Deadline::after(limit);
-        let mut backoff = Backoff::up_to(LOOK_PAUSE_MAX);
-        while !self.hits().any() {
-            if deadline.passed() {
-                tracing::warn!(cluster = self.cluster, "inert for {}", human(limit));
-                return Err(self.inert());
-            }
-            tokio::time::sleep(backoff.next()).await;
-        }
-        Ok(())
+        let bitten = found_within(limit, || self.hits().any().then_some(())).await;
+        bitten.map_err(|_| {
+            tracing::warn!(cluster = self.cluster, "inert for {}", human(limit));
+            self.inert()
+        })
     }
 
     /// Ends it: what was held goes on its way.

@@ -7,9 +7,7 @@ use robust_test_harness::error::Result;
 
 use super::WITHIN;
 use super::ledger::{Entry, Ledger};
-use crate::clock::{Backoff, Deadline, human, within};
-
-const LOOK_PAUSE_MAX: Duration = Duration::from_millis(20);
+use crate::clock::{found_within, human, within};
 
 /// A fault was refused, hit nothing, or cannot be healed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,21 +109,12 @@ impl Injected {
     /// # Errors
     /// When it has not within `limit`.
     pub async fn until_proved(&self, limit: Duration) -> Result<String, FaultError> {
-        let deadline = Deadline::after(limit);
-        let mut backoff = Backoff::up_to(LOOK_PAUSE_MAX);
-        loop {
-            if let Some(proof) = self.proof() {
-                return Ok(proof);
-            }
-            if deadline.passed() {
-                return Err(FaultError::NotProved {
-                    fault: self.entry.fault.clone(),
-                    target: self.entry.target.clone(),
-                    within: limit,
-                });
-            }
-            tokio::time::sleep(backoff.next()).await;
-        }
+        let proved = found_within(limit, || self.proof()).await;
+        proved.map_err(|_| FaultError::NotProved {
+            fault: self.entry.fault.clone(),
+            target: self.entry.target.clone(),
+            within: limit,
+        })
     }
 
     /// Undoes it. Returns when its target is as before, what showed that it bit.

@@ -7,9 +7,7 @@ use std::time::Duration;
 use super::error::ImpairmentError;
 use super::impairment::{HitCounter, Hits};
 use super::net::{Inner, Net};
-use crate::clock::{Backoff, Deadline};
-
-const LOOK_PAUSE_MAX: Duration = Duration::from_millis(20);
+use crate::clock::found_within;
 
 /// A fault on its net, until it is healed; with the case at the latest.
 #[must_use = "it goes on until it is healed"]
@@ -42,15 +40,8 @@ impl AddedImpairment {
     /// # Errors
     /// When it has not within `limit`.
     pub async fn until_it_bites(&self, limit: Duration) -> Result<(), ImpairmentError> {
-        let deadline = Deadline::after(limit);
-        let mut backoff = Backoff::up_to(LOOK_PAUSE_MAX);
-        while !self.hits().any() {
-            if deadline.passed() {
-                return Err(self.inert(Some(limit)));
-            }
-            tokio::time::sleep(backoff.next()).await;
-        }
-        Ok(())
+        let bitten = found_within(limit, || self.hits().any().then_some(())).await;
+        bitten.map_err(|_| self.inert(Some(limit)))
     }
 
     /// Takes it away, at once: what it delayed or held arrives now, and what it lost stays lost.
