@@ -74,6 +74,19 @@
 //! # fn main() {}
 //! ```
 
+/// Kinds of faults with the same target and mechanism, each listed.
+macro_rules! fault_kinds {
+    (target: $target:literal, mechanism: $mechanism:path, $($kind:ident = $name:literal: $does:literal;)*) => {$(
+        static $kind: $crate::fault::FaultKind = $crate::fault::FaultKind {
+            name: $name,
+            target: $target,
+            does: $does,
+            mechanism: &$mechanism,
+        };
+        $crate::register_fault!($kind);
+    )*};
+}
+
 mod disk;
 mod injected;
 mod ledger;

@@ -259,18 +259,11 @@ impl Hostile {
     }
 
     fn kinds(&self) -> Result<Vec<Attack>, HostileError> {
-        let missing = |attack: &Attack| attack.needs_traffic() && self.corpus.is_empty();
-        if self.only.is_empty() {
-            let drawn = Attack::DRAWN.into_iter();
-            return Ok(drawn.filter(|attack| !missing(attack)).collect());
-        }
-        match self.only.iter().copied().find(missing) {
-            Some(attack) => Err(HostileError::NoTraffic {
-                target: self.target.clone(),
-                attack,
-            }),
-            None => Ok(self.only.clone()),
-        }
+        let useless = |attack: Attack| attack.needs_traffic() && self.corpus.is_empty();
+        attack::choose(&self.only, &Attack::DRAWN, useless).map_err(|attack| HostileError::NoTraffic {
+            target: self.target.clone(),
+            attack,
+        })
     }
 
     /// Attacks, until all is done or the target has taken harm, and then waits until it has settled. What it had to do

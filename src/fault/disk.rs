@@ -42,23 +42,16 @@ pub struct FailingSync {
     pub one_in: NonZeroU32,
 }
 
-macro_rules! disk_faults {
-    ($($kind:ident = $name:literal, $target:literal: $does:literal;)*) => {$(
-        static $kind: FaultKind = FaultKind {
-            name: $name,
-            target: $target,
-            does: $does,
-            mechanism: &FUSE,
-        };
-        crate::register_fault!($kind);
-    )*};
+fault_kinds! {
+    target: "node", mechanism: FUSE,
+    POWER_LOSS = "power-loss": "SIGKILL, and what was not synced is gone, or torn; healed by a start";
 }
 
-disk_faults! {
-    POWER_LOSS = "power-loss", "node": "SIGKILL, and what was not synced is gone, or torn; healed by a start";
-    FULL_DISK = "full-disk", "disk": "writes that need more space fail";
-    SLOW_SYNC = "slow-sync", "disk": "every sync takes so long";
-    FAILING_SYNC = "failing-sync", "disk": "syncs fail, and what they were to write is lost with the power";
+fault_kinds! {
+    target: "disk", mechanism: FUSE,
+    FULL_DISK = "full-disk": "writes that need more space fail";
+    SLOW_SYNC = "slow-sync": "every sync takes so long";
+    FAILING_SYNC = "failing-sync": "syncs fail, and what they were to write is lost with the power";
 }
 
 /// The disk of a node that has to have one.

@@ -25,13 +25,10 @@ pub struct DescriptorLimit {
     pub spare: u64,
 }
 
-static DESCRIPTOR_LIMIT: FaultKind = FaultKind {
-    name: "descriptor-limit",
-    target: "node",
-    does: "its first process gets so many descriptors more, and then none",
-    mechanism: &PRLIMIT,
-};
-crate::register_fault!(DESCRIPTOR_LIMIT);
+fault_kinds! {
+    target: "node", mechanism: PRLIMIT,
+    DESCRIPTOR_LIMIT = "descriptor-limit": "its first process gets so many descriptors more, and then none";
+}
 
 impl<S: Service> Fault<Server<S>> for DescriptorLimit {
     fn kind(&self) -> &'static FaultKind {

@@ -25,19 +25,8 @@ static SOCK_DIAG: Mechanism = Mechanism {
     probe: crate::sock_diag::available,
 };
 
-macro_rules! link_faults {
-    ($($kind:ident = $name:literal: $does:literal;)*) => {$(
-        static $kind: FaultKind = FaultKind {
-            name: $name,
-            target: "link",
-            does: $does,
-            mechanism: &PROXY,
-        };
-        crate::register_fault!($kind);
-    )*};
-}
-
-link_faults! {
+fault_kinds! {
+    target: "link", mechanism: PROXY,
     LATENCY = "latency": "bytes arrive later, by a time and a jitter";
     BANDWIDTH = "bandwidth": "bytes pass at a rate";
     SLICER = "slicer": "bytes arrive in small pieces";
@@ -53,13 +42,10 @@ link_faults! {
     CUT = "cut": "connections are reset, and new ones refused, closed or never answered";
 }
 
-static PARTITION: FaultKind = FaultKind {
-    name: "partition",
-    target: "cluster",
-    does: "nodes do not hear others: isolate, groups, halves, ring, one way",
-    mechanism: &SOCK_DIAG,
-};
-crate::register_fault!(PARTITION);
+fault_kinds! {
+    target: "cluster", mechanism: SOCK_DIAG,
+    PARTITION = "partition": "nodes do not hear others: isolate, groups, halves, ring, one way";
+}
 
 fn kind_of(effect: Effect) -> &'static FaultKind {
     match effect {

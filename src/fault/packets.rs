@@ -9,19 +9,8 @@ use crate::cluster::Partition;
 use crate::hosts::{AddedImpairment, Effect, Impairment, NAMESPACES, Net};
 use crate::service::BoxFuture;
 
-macro_rules! packet_faults {
-    ($($kind:ident = $name:literal: $does:literal;)*) => {$(
-        static $kind: FaultKind = FaultKind {
-            name: $name,
-            target: "net",
-            does: $does,
-            mechanism: &NAMESPACES,
-        };
-        crate::register_fault!($kind);
-    )*};
-}
-
-packet_faults! {
+fault_kinds! {
+    target: "net", mechanism: NAMESPACES,
     PACKET_CUT = "packet-cut": "every packet is lost, and nobody is told";
     PACKET_LOSS = "packet-loss": "packets are lost, each with a probability";
     PACKET_CORRUPTION = "packet-corruption": "a bit is flipped, with the checksum wrong or put right";
@@ -52,10 +41,6 @@ impl Target for Net {
 
     fn owner(&self) -> Option<Case> {
         self.case()
-    }
-
-    fn touches(&self) -> Vec<String> {
-        Vec::new()
     }
 }
 

@@ -26,34 +26,13 @@ pub struct Pause;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relocate;
 
-static KILL: FaultKind = FaultKind {
-    name: "kill",
-    target: "node",
-    does: "SIGKILL to all its processes; healed by a start",
-    mechanism: &ALWAYS,
-};
-static STOP: FaultKind = FaultKind {
-    name: "stop",
-    target: "node",
-    does: "its stop signal, SIGKILL when that is ignored; healed by a start",
-    mechanism: &ALWAYS,
-};
-static RELOCATE: FaultKind = FaultKind {
-    name: "relocate",
-    target: "node",
-    does: "its stop signal; healed by a start on fresh ports",
-    mechanism: &ALWAYS,
-};
-static PAUSE: FaultKind = FaultKind {
-    name: "pause",
-    target: "node",
-    does: "SIGSTOP to all its processes; healed by SIGCONT",
-    mechanism: &ALWAYS,
-};
-crate::register_fault!(KILL);
-crate::register_fault!(STOP);
-crate::register_fault!(RELOCATE);
-crate::register_fault!(PAUSE);
+fault_kinds! {
+    target: "node", mechanism: ALWAYS,
+    KILL = "kill": "SIGKILL to all its processes; healed by a start";
+    STOP = "stop": "its stop signal, SIGKILL when that is ignored; healed by a start";
+    RELOCATE = "relocate": "its stop signal; healed by a start on fresh ports";
+    PAUSE = "pause": "SIGSTOP to all its processes; healed by SIGCONT";
+}
 
 impl<S: Service> Fault<Server<S>> for Kill {
     fn kind(&self) -> &'static FaultKind {
@@ -92,29 +71,11 @@ impl<S: Service> Fault<Server<S>> for Relocate {
         Box::pin(async move {
             let was_up = server.is_running();
             server.stop().await?;
-            Ok(Box::new(Away(Down {
-                server: server.clone(),
-                was_up,
-                how: "stopped",
-            })) as Box<dyn Ongoing>)
+            Ok(Box::new(Down {
+                has_fresh_ports: true,
+                ..Down::new(server, was_up, "stopped")
+            }) as Box<dyn Ongoing>)
         })
-    }
-}
-
-/// A node that comes back somewhere else.
-struct Away<S: Service>(Down<S>);
-
-impl<S: Service> Ongoing for Away<S> {
-    fn proof(&self) -> Option<String> {
-        self.0.proof()
-    }
-
-    fn heal(&mut self) -> BoxFuture<'_, Result> {
-        Box::pin(async { Ok(self.0.server.restarting().fresh_ports().run().await?) })
-    }
-
-    fn clean_up(&mut self) -> BoxFuture<'_, Result> {
-        self.0.clean_up()
     }
 }
 
@@ -124,15 +85,22 @@ pub(super) struct Down<S: Service> {
     /// Whether there was anything to end.
     was_up: bool,
     how: &'static str,
+    /// Whether it comes back on other ports.
+    has_fresh_ports: bool,
 }
 
 impl<S: Service> Down<S> {
-    pub(super) fn of(server: &Server<S>, was_up: bool, how: &'static str) -> Box<dyn Ongoing> {
-        Box::new(Self {
+    fn new(server: &Server<S>, was_up: bool, how: &'static str) -> Self {
+        Self {
             server: server.clone(),
             was_up,
             how,
-        })
+            has_fresh_ports: false,
+        }
+    }
+
+    pub(super) fn of(server: &Server<S>, was_up: bool, how: &'static str) -> Box<dyn Ongoing> {
+        Box::new(Self::new(server, was_up, how))
     }
 }
 
@@ -143,7 +111,12 @@ impl<S: Service> Ongoing for Down<S> {
     }
 
     fn heal(&mut self) -> BoxFuture<'_, Result> {
-        Box::pin(async { Ok(self.server.start().await?) })
+        Box::pin(async {
+            match self.has_fresh_ports {
+                true => Ok(self.server.restarting().fresh_ports().run().await?),
+                false => Ok(self.server.start().await?),
+            }
+        })
     }
 
     /// The case ends with it down.

@@ -24,8 +24,10 @@ pub trait Target: Send + Sync {
     /// Its case; `None` when that is over.
     fn owner(&self) -> Option<Case>;
 
-    /// The names of the nodes that a fault of it disturbs.
-    fn touches(&self) -> Vec<String>;
+    /// The names of the nodes that a fault of it disturbs: none, where it is a link.
+    fn touches(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl<S: Service> Target for Server<S> {
@@ -65,10 +67,6 @@ impl Target for Proxy {
     fn owner(&self) -> Option<Case> {
         self.case()
     }
-
-    fn touches(&self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// What a client connects through ([`Client::link`](crate::client::Client::link)): no node itself is disturbed.
@@ -79,10 +77,6 @@ impl Target for ClientLink {
 
     fn owner(&self) -> Option<Case> {
         Some(self.case().clone())
-    }
-
-    fn touches(&self) -> Vec<String> {
-        Vec::new()
     }
 }
 

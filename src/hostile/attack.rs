@@ -99,6 +99,22 @@ impl Attack {
     }
 }
 
+/// Those to draw from: what was named, else those of `drawn` that are not `useless`.
+///
+/// # Errors
+/// With one that was named and is.
+pub(super) fn choose(
+    named: &[Attack],
+    drawn: &[Attack],
+    useless: impl Fn(Attack) -> bool,
+) -> Result<Vec<Attack>, Attack> {
+    match named.iter().copied().find(|attack| useless(*attack)) {
+        Some(attack) => Err(attack),
+        None if named.is_empty() => Ok(drawn.iter().copied().filter(|attack| !useless(*attack)).collect()),
+        None => Ok(named.to_vec()),
+    }
+}
+
 impl fmt::Display for Attack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

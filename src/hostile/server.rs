@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::HostileError;
-use super::attack::Attack;
+use super::attack::{self, Attack};
 use super::corpus::Corpus;
 use super::journal::{Journal, Tape};
 use super::play::{play, until_it_speaks};
@@ -120,21 +120,16 @@ impl HostileServer {
     }
 
     fn kinds(&self) -> Result<Vec<Attack>, HostileError> {
-        let missing =
-            |attack: &Attack| self.behind.is_none() && self.corpus.is_empty() && attack.needs_traffic();
-        if let Some(attack) = self.only.iter().copied().find(missing) {
-            return Err(HostileError::NoTraffic {
-                target: self.name.clone(),
-                attack,
-            });
-        }
-        Ok(match (self.only.is_empty(), self.behind) {
-            (false, _) => self.only.clone(),
-            (true, Some(_)) => Between::DRAWN.to_vec(),
-            (true, None) => Attack::DRAWN
-                .into_iter()
-                .filter(|attack| !missing(attack))
-                .collect(),
+        let is_between = self.behind.is_some();
+        let drawn: &[Attack] = if is_between {
+            &Between::DRAWN
+        } else {
+            &Attack::DRAWN
+        };
+        let useless = |attack: Attack| !is_between && attack.needs_traffic() && self.corpus.is_empty();
+        attack::choose(&self.only, drawn, useless).map_err(|attack| HostileError::NoTraffic {
+            target: self.name.clone(),
+            attack,
         })
     }
 
