@@ -157,10 +157,14 @@ impl Ledger {
         nodes: Vec<String>,
     ) -> Result<Arc<Entry>, FaultError> {
         let mut state = self.state();
+        // Also where one of them is on several nodes, and on the node of the other.
+        let overlaps = |entry: &&Arc<Entry>| {
+            entry.target == target || entry.nodes.iter().any(|node| nodes.contains(node))
+        };
         let twice = state
             .entries
             .iter()
-            .find(|entry| entry.kind == kind && entry.target == target);
+            .find(|entry| entry.kind == kind && overlaps(entry));
         if let Some(entry) = twice {
             return Err(FaultError::Twice {
                 fault,

@@ -319,6 +319,11 @@ async fn several_nodes_are_picked_by_the_seed(#[nodes(5)] db: Cluster<Gossip>, f
         let pause = Pause.inject(&nodes).await?;
         assert_eq!(db.awake().len(), 5 - count);
         assert_eq!(pause.target().split(" + ").count(), count);
+        let refused = Pause.inject(&nodes[0]).await.unwrap_err().to_string();
+        assert!(
+            refused.ends_with("has `pause` already; heal that first"),
+            "{refused}"
+        );
         pause.heal().await?;
         assert_eq!(db.awake().len(), 5);
     }
