@@ -1,5 +1,6 @@
 //! The guard of a fault that goes on.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,11 +78,16 @@ pub enum FaultError {
 }
 
 /// A fault that holds, until it is healed; with the case at the latest.
-#[derive(Debug)]
 #[must_use = "it goes on until it is healed"]
 pub struct Injected {
     ledger: Arc<Ledger>,
     entry: Arc<Entry>,
+}
+
+impl fmt::Debug for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Injected").field(&self.entry).finish()
+    }
 }
 
 impl Injected {

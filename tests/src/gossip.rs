@@ -1,11 +1,13 @@
 //! The program `gossip-server`: how planted suites start it, and how they and their tests ask it.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, Write as _};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use robust_test::prelude::*;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 /// The command for a node, which knows the others of its cluster; ready when its port `gossip` is.
 ///
@@ -26,13 +28,58 @@ pub fn command<S: Service>(node: &Node<S>) -> Result<ServerCommand> {
     Ok(command.ready_when(tcp("gossip")))
 }
 
+/// A client of a node: a connection that is kept.
+pub type Asker = Mutex<BufReader<TcpStream>>;
+
+/// Connects one.
+///
+/// # Errors
+/// When it cannot.
+pub async fn connect(link: ClientLink) -> Result<Box<Asker>> {
+    let stream = TcpStream::connect(link.endpoint("gossip")).await?;
+    Ok(Box::new(Mutex::new(BufReader::new(stream))))
+}
+
+/// What is answered to a line on this connection; `None` when nothing is for so long.
+///
+/// # Errors
+/// When the connection is closed or broken.
+pub async fn answer_within(
+    stream: &mut BufReader<TcpStream>,
+    line: &str,
+    limit: Duration,
+) -> Result<Option<String>> {
+    stream.write_all(format!("{line}\n").as_bytes()).await?;
+    let mut answer = String::new();
+    match tokio::time::timeout(limit, stream.read_line(&mut answer)).await {
+        Ok(Ok(1..)) => Ok(Some(answer.trim_end().to_owned())),
+        Ok(Ok(0)) => Err(error("the connection was closed")),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Waits until a node, asked at the address that its operators have, says this of whom it sees.
+///
+/// # Errors
+/// When it does not within 10 s.
+pub async fn until_sees<S: AdminView<Admin = SocketAddr>>(node: &Server<S>, expected: &str) -> Result {
+    eventually(format!("{} sees {expected}", node.name()), secs(10), || async {
+        let address = node.admin().await?;
+        let seen = tokio::task::spawn_blocking(move || ask_port(address.port(), "sees"));
+        Ok::<_, Error>(seen.await? == expected)
+    })
+    .await?;
+    Ok(())
+}
+
 /// What a node answers to a line, over a connection of its own; empty when it closes that.
 ///
 /// # Errors
 /// When it cannot be reached.
 pub async fn ask<S: Service>(node: &Server<S>, line: &str) -> Result<String> {
-    let stream = tokio::net::TcpStream::connect(node.endpoint("gossip")).await?;
-    let mut stream = tokio::io::BufReader::new(stream);
+    let stream = TcpStream::connect(node.endpoint("gossip")).await?;
+    let mut stream = BufReader::new(stream);
     stream.write_all(format!("{line}\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_line(&mut answer).await?;
@@ -44,7 +91,7 @@ pub async fn ask<S: Service>(node: &Server<S>, line: &str) -> Result<String> {
 /// # Panics
 /// When nothing listens on that port.
 pub fn ask_port(port: u16, line: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a timeout");
@@ -52,6 +99,6 @@ pub fn ask_port(port: u16, line: &str) -> String {
         .write_all(format!("{line}\n").as_bytes())
         .expect("it reads");
     let mut answer = String::new();
-    let _closed = BufReader::new(stream).read_line(&mut answer);
+    let _closed = std::io::BufReader::new(stream).read_line(&mut answer);
     answer.trim_end().to_owned()
 }

@@ -11,7 +11,7 @@ use robust_test::fault::{
 };
 use robust_test::hosts::Checksum;
 use robust_test::prelude::*;
-use robust_test_tests::gossip::{self, ask};
+use robust_test_tests::gossip::{self, Asker, answer_within, ask, until_sees};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Mutex;
@@ -19,9 +19,6 @@ use tokio::sync::Mutex;
 const SOON: Duration = secs(10);
 
 struct Gossip;
-
-/// A connection that is kept.
-type Asker = Mutex<BufReader<TcpStream>>;
 
 impl Service for Gossip {
     type Client = Asker;
@@ -35,8 +32,7 @@ async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
 
 #[robust_client(Gossip)]
 async fn asker(link: ClientLink) -> Result<Box<Asker>> {
-    let stream = TcpStream::connect(link.endpoint("gossip")).await?;
-    Ok(Box::new(Mutex::new(BufReader::new(stream))))
+    gossip::connect(link).await
 }
 
 impl AdminView for Gossip {
@@ -49,25 +45,7 @@ impl AdminView for Gossip {
 
 /// What a node answers on this connection; `None` when it does not for so long.
 async fn answer(client: &Asker, line: &str, within: Duration) -> Result<Option<String>> {
-    let mut stream = client.lock().await;
-    stream.write_all(format!("{line}\n").as_bytes()).await?;
-    let mut answer = String::new();
-    match tokio::time::timeout(within, stream.read_line(&mut answer)).await {
-        Ok(Ok(1..)) => Ok(Some(answer.trim_end().to_owned())),
-        Ok(Ok(0)) => Err(error("the connection was closed")),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Ok(None),
-    }
-}
-
-async fn until_sees(node: &Server<Gossip>, expected: &str) -> Result {
-    eventually(format!("{} sees {expected}", node.name()), SOON, || async {
-        let address = node.admin().await?;
-        let seen = tokio::task::spawn_blocking(move || gossip::ask_port(address.port(), "sees"));
-        Ok::<_, Error>(seen.await? == expected)
-    })
-    .await?;
-    Ok(())
+    answer_within(&mut *client.lock().await, line, within).await
 }
 
 #[robust_test]
@@ -681,6 +659,7 @@ async fn one_whose_target_dies_ends_with_the_node(db: Server<Gossip>) -> Result 
 /// Holds a fault until its runner is killed.
 #[robust_test(ignore = "until its runner is killed", timeout = "1h")]
 async fn holds(
+    net: Net,
     #[proxied]
     #[disk]
     db: Cluster<Gossip>,
@@ -692,6 +671,11 @@ async fn holds(
         "partition",
         "power_loss",
         "full_disk",
+        "slow_sync",
+        "failing_sync",
+        "stop",
+        "relocate",
+        "packets",
         "descriptors"
     )]
     which: &'static str,
@@ -706,6 +690,20 @@ async fn holds(
         "partition" => Partition::Isolate(1).inject(&db).await?,
         "power_loss" => PowerLoss { is_torn: true }.inject(&one).await?,
         "full_disk" => FullDisk { spare_bytes: 0 }.inject(&one).await?,
+        "slow_sync" => SlowSync(secs(3600)).inject(&one).await?,
+        "failing_sync" => {
+            FailingSync {
+                one_in: NonZeroU32::MIN,
+            }
+            .inject(&one)
+            .await?
+        }
+        "stop" => Stop.inject(&one).await?,
+        "relocate" => Relocate.inject(&one).await?,
+        "packets" => {
+            let (_one, _other) = (net.host("one")?, net.host("other")?);
+            Impairment::cut().inject(&net).await?
+        }
         _ => DescriptorLimit { spare: 1 }.inject(&one).await?,
     };
     std::fs::write(std::env::temp_dir().join("holds"), which)?;

@@ -4,17 +4,13 @@
 use std::time::Duration;
 
 use robust_test::prelude::*;
-use robust_test_tests::gossip::{self, ask};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use robust_test_tests::gossip::{self, Asker, answer_within, ask, until_sees};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Mutex;
 
 const SOON: Duration = secs(10);
 
 struct Gossip;
-
-/// A connection that is kept.
-type Asker = Mutex<BufReader<TcpStream>>;
 
 impl Service for Gossip {
     type Client = Asker;
@@ -33,8 +29,7 @@ async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
 
 #[robust_client(Gossip)]
 async fn asker(link: ClientLink) -> Result<Box<Asker>> {
-    let stream = TcpStream::connect(link.endpoint("gossip")).await?;
-    Ok(Box::new(Mutex::new(BufReader::new(stream))))
+    gossip::connect(link).await
 }
 
 impl AdminView for Gossip {
@@ -51,14 +46,7 @@ async fn answer(client: &Asker, line: &str) -> Result<String> {
 }
 
 async fn answer_of(stream: &mut BufReader<TcpStream>, line: &str) -> Result<String> {
-    stream.write_all(format!("{line}\n").as_bytes()).await?;
-    let mut answer = String::new();
-    match tokio::time::timeout(SOON, stream.read_line(&mut answer)).await {
-        Ok(Ok(1..)) => Ok(answer.trim_end().to_owned()),
-        Ok(Ok(0)) => Err(error("the connection was closed")),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(error("no answer")),
-    }
+    answer_within(stream, line, SOON).await?.context("no answer")
 }
 
 /// Waits until the other side has closed the connection.
@@ -203,17 +191,6 @@ async fn ten_thousand_connections_come_and_go(#[proxied] db: Server<Gossip>) -> 
     );
     eventually("the last of them is over", SOON, || {
         std::future::ready(proxy.traffic().open == 0)
-    })
-    .await?;
-    Ok(())
-}
-
-/// Waits until a node says this of whom it sees.
-async fn until_sees(node: &Server<Gossip>, expected: &str) -> Result {
-    eventually(format!("{} sees {expected}", node.name()), SOON, || async {
-        let address = node.admin().await?;
-        let seen = tokio::task::spawn_blocking(move || gossip::ask_port(address.port(), "sees"));
-        Ok::<_, Error>(seen.await? == expected)
     })
     .await?;
     Ok(())
