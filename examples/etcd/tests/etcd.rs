@@ -244,14 +244,16 @@ impl Load {
         Self { stop, task }
     }
 
-    /// Waits until some of it can be read. A write by `etcdctl` is a process, which takes its time on a machine with many.
-    async fn has_begun(&self, client: &Client<Etcd>) -> Result {
+    /// On each member, once some of it can be read. A write by `etcdctl` is a process, which takes its time on a machine with
+    /// many.
+    async fn begun(db: &Cluster<Etcd>, client: &Client<Etcd>) -> Result<Self> {
+        let load = Self::on(at_each(client, &db.nodes()).await?);
         eventually("some of the load is there", SETTLED, || async {
             let found = client.list("load/", Serializable).await?;
             Ok::<_, ClientError>(found.len() >= 5)
         })
         .await?;
-        Ok(())
+        Ok(load)
     }
 
     async fn end(mut self) -> Result<Ledger> {
@@ -281,6 +283,28 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// That everything acknowledged is read from each member, and that all have stored the same.
+async fn is_kept_by_all(db: &Cluster<Etcd>, client: &Client<Etcd>, ledger: &Ledger) -> Result {
+    for client in at_each(client, &db.nodes()).await? {
+        ledger.is_kept(&client).await?;
+    }
+    until_equal(db).await?;
+    Ok(())
+}
+
+/// That each member answers a fresh read of `key` with `value`.
+async fn all_have(db: &Cluster<Etcd>, client: &Client<Etcd>, key: &str, value: &str) -> Result {
+    for client in at_each(client, &db.nodes()).await? {
+        let server = Client::link(&client).server_name();
+        assert_eq!(
+            fresh(&client, key).await?.as_deref(),
+            Some(value),
+            "read from {server}"
+        );
+    }
+    Ok(())
 }
 
 #[path = "etcd/agreement.rs"]

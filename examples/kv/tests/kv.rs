@@ -236,6 +236,14 @@ async fn set_up(server: &Server<Kv>, settings: KvSettings) -> Result {
     Ok(())
 }
 
+/// The settings of a server that keeps its data so.
+fn kept(persistence: Persistence) -> KvSettings {
+    KvSettings {
+        persistence: Some(persistence),
+        ..KvSettings::default()
+    }
+}
+
 /// Waits until a client has come back to its server.
 async fn until_answered(client: &dyn KvClient) -> Result {
     eventually("the server answers", SOON, || async {

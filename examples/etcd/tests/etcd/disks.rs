@@ -23,18 +23,13 @@ async fn a_member_that_loses_its_power_costs_no_acknowledged_write(
     } else {
         others(&db, &leader).remove(0)
     };
-    let load = Load::on(at_each(&client, &db.nodes()).await?);
-    load.has_begun(&client).await?;
+    let load = Load::begun(&db, &client).await?;
     let power = PowerLoss { is_torn }.inject(&victim).await?;
     leader_among(&others(&db, &victim)).await?;
     power.heal().await?;
     db.until_settled(SETTLED).await?;
     let ledger = load.end().await?;
-    for client in at_each(&client, &db.nodes()).await? {
-        ledger.is_kept(&client).await?;
-    }
-    until_equal(&db).await?;
-    Ok(())
+    is_kept_by_all(&db, &client, &ledger).await
 }
 
 #[robust_test(timeout = "120s", weight = 4)]
@@ -44,17 +39,12 @@ async fn all_members_lose_their_power_at_once_and_no_acknowledged_write(
     #[values(whole = false, torn = true)] is_torn: bool,
 ) -> Result {
     db.until_settled(SETTLED).await?;
-    let load = Load::on(at_each(&client, &db.nodes()).await?);
-    load.has_begun(&client).await?;
+    let load = Load::begun(&db, &client).await?;
     let power = PowerLoss { is_torn }.inject(&db.pick(Pick::All)?).await?;
     let ledger = load.end().await?;
     power.heal().await?;
     db.until_settled(SETTLED).await?;
-    for client in at_each(&client, &db.nodes()).await? {
-        ledger.is_kept(&client).await?;
-    }
-    until_equal(&db).await?;
-    Ok(())
+    is_kept_by_all(&db, &client, &ledger).await
 }
 
 /// What a member does that cannot write: it ends, as etcd's documents have it, and the others go on.
@@ -70,8 +60,7 @@ async fn a_member_that_cannot_write_ends_and_the_others_go_on(
     #[values(full = Broken::Full, failing = Broken::Failing)] broken: Broken,
 ) -> Result {
     let victim = db.until_settled(SETTLED).await?;
-    let load = Load::on(at_each(&client, &db.nodes()).await?);
-    load.has_begun(&client).await?;
+    let load = Load::begun(&db, &client).await?;
     let ends = victim.expect_exit();
     let fault = match broken {
         Broken::Full => FullDisk { spare_bytes: 0 }.inject(&victim).await?,
@@ -92,12 +81,8 @@ async fn a_member_that_cannot_write_ends_and_the_others_go_on(
     victim.start().await?;
     db.until_settled(SETTLED).await?;
     let ledger = load.end().await?;
-    for client in at_each(&client, &db.nodes()).await? {
-        assert_eq!(fresh(&client, "key").await?.as_deref(), Some("meanwhile"));
-        ledger.is_kept(&client).await?;
-    }
-    until_equal(&db).await?;
-    Ok(())
+    all_have(&db, &client, "key", "meanwhile").await?;
+    is_kept_by_all(&db, &client, &ledger).await
 }
 
 #[robust_test(timeout = "120s", weight = 4)]
@@ -107,8 +92,7 @@ async fn slow_disks_cost_time_and_no_acknowledged_write(
     faults: Faults,
 ) -> Result {
     db.until_settled(SETTLED).await?;
-    let load = Load::on(at_each(&client, &db.nodes()).await?);
-    load.has_begun(&client).await?;
+    let load = Load::begun(&db, &client).await?;
     faults.tolerate(3);
     let slow = SlowSync(millis(60)).inject(&db.pick(Pick::All)?).await?;
     slow.until_proved(SETTLED).await?;
@@ -116,10 +100,6 @@ async fn slow_disks_cost_time_and_no_acknowledged_write(
     slow.heal().await?;
     db.until_settled(SETTLED).await?;
     let ledger = load.end().await?;
-    for client in at_each(&client, &db.nodes()).await? {
-        assert_eq!(fresh(&client, "key").await?.as_deref(), Some("slowly"));
-        ledger.is_kept(&client).await?;
-    }
-    until_equal(&db).await?;
-    Ok(())
+    all_have(&db, &client, "key", "slowly").await?;
+    is_kept_by_all(&db, &client, &ledger).await
 }

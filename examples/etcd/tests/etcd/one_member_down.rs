@@ -61,9 +61,5 @@ async fn a_rolling_restart_loses_nothing(db: Cluster<Etcd>, client: Client<Etcd>
         "{:?}",
         ledger.longest_silence
     );
-    for client in at_each(&client, &db.nodes()).await? {
-        ledger.is_kept(&client).await?;
-    }
-    until_equal(&db).await?;
-    Ok(())
+    is_kept_by_all(&db, &client, &ledger).await
 }

@@ -35,8 +35,8 @@ async fn a_leader_that_is_cut_off_is_replaced_and_serves_nothing_fresh(
 
     partition.heal()?;
     db.until_settled(SETTLED).await?;
+    all_have(&db, &client, "key", "meanwhile").await?;
     for client in at_each(&client, &db.nodes()).await? {
-        assert_eq!(fresh(&client, "key").await?.as_deref(), Some("meanwhile"));
         assert_eq!(
             fresh(&client, "cut off").await?,
             None,
@@ -62,8 +62,7 @@ async fn a_leader_that_hears_nobody_or_is_not_heard_costs_no_acknowledged_write(
     let rest = others(&db, &leader);
     let numbers: Vec<usize> = rest.iter().map(Server::number).collect();
     let leader_alone = vec![leader.number()];
-    let load = Load::on(at_each(&client, &db.nodes()).await?);
-    load.has_begun(&client).await?;
+    let load = Load::begun(&db, &client).await?;
     let partition = db.partition(match deaf {
         Deaf::Leader => Partition::OneWay {
             from: numbers,
@@ -82,12 +81,8 @@ async fn a_leader_that_hears_nobody_or_is_not_heard_costs_no_acknowledged_write(
     partition.heal()?;
     db.until_settled(SETTLED).await?;
     let ledger = load.end().await?;
-    for client in at_each(&client, &db.nodes()).await? {
-        assert_eq!(fresh(&client, "key").await?.as_deref(), Some("meanwhile"));
-        ledger.is_kept(&client).await?;
-    }
-    until_equal(&db).await?;
-    Ok(())
+    all_have(&db, &client, "key", "meanwhile").await?;
+    is_kept_by_all(&db, &client, &ledger).await
 }
 
 #[robust_test(timeout = "120s")]
@@ -106,8 +101,5 @@ async fn slow_and_jittery_links_cost_time_and_nothing_else(
         put_at_last(&client, "key", &number.to_string()).await?;
     }
     assert!(slow.iter().all(|latency| latency.hits().any()), "{slow:?}");
-    for client in at_each(&client, &db.nodes()).await? {
-        assert_eq!(fresh(&client, "key").await?.as_deref(), Some("9"));
-    }
-    Ok(())
+    all_have(&db, &client, "key", "9").await
 }

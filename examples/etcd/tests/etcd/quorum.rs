@@ -52,24 +52,16 @@ async fn the_last_of_three_refuses_writes_and_fresh_reads(
     put_at_last(&alone, "key", "newer").await?;
     gone[1].start().await?;
     db.until_settled(SETTLED).await?;
-    for client in at_each(&client, &db.nodes()).await? {
-        assert_eq!(fresh(&client, "key").await?.as_deref(), Some("newer"));
-    }
-    Ok(())
+    all_have(&db, &client, "key", "newer").await
 }
 
 #[robust_test(timeout = "90s")]
 async fn all_killed_at_once_have_what_was_acknowledged(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
     db.until_settled(SETTLED).await?;
-    let load = Load::on(at_each(&client, &db.nodes()).await?);
-    load.has_begun(&client).await?;
+    let load = Load::begun(&db, &client).await?;
     db.kill().await?;
     let ledger = load.end().await?;
     db.start().await?;
     db.until_settled(SETTLED).await?;
-    for client in at_each(&client, &db.nodes()).await? {
-        ledger.is_kept(&client).await?;
-    }
-    until_equal(&db).await?;
-    Ok(())
+    is_kept_by_all(&db, &client, &ledger).await
 }

@@ -14,13 +14,6 @@ use kv_suite::{Command, Reply};
 
 use super::*;
 
-fn kept(persistence: Persistence) -> KvSettings {
-    KvSettings {
-        persistence: Some(persistence),
-        ..KvSettings::default()
-    }
-}
-
 fn key(number: usize) -> String {
     format!("key {number}")
 }

@@ -13,13 +13,6 @@ use robust_test::fault::{FailingSync, FullDisk, PowerLoss};
 
 use super::*;
 
-fn kept(persistence: Persistence) -> KvSettings {
-    KvSettings {
-        persistence: Some(persistence),
-        ..KvSettings::default()
-    }
-}
-
 /// One writer: the numbers from 0 on, each once the one before was acknowledged.
 struct Writer<'a> {
     client: &'a dyn KvClient,
@@ -51,6 +44,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    async fn write_many(&mut self, count: usize) -> Result {
+        for _ in 0..count {
+            self.write().await?;
+        }
+        Ok(())
+    }
+
     /// How many of the first numbers are there; none may be there after one that is missing.
     async fn there(&self) -> Result<usize> {
         until_answered(self.client).await?;
@@ -65,15 +65,24 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// A writer to the server, once that keeps its data so.
+async fn writer<'a>(
+    server: &Server<Kv>,
+    client: &'a Client<Kv>,
+    persistence: Persistence,
+) -> Result<Writer<'a>> {
+    set_up(server, kept(persistence)).await?;
+    until_answered(&**client).await?;
+    Ok(Writer::on(&**client))
+}
+
 #[robust_test(requires(server = "persistence"), pin(persistence = "rdb"), timeout = "60s")]
 async fn a_file_that_is_synced_always_keeps_every_acknowledged_write(
     #[disk] server: Server<Kv>,
     client: Client<Kv>,
     #[values(whole = false, torn = true)] is_torn: bool,
 ) -> Result {
-    set_up(&server, kept(Persistence::AofAlways)).await?;
-    until_answered(&*client).await?;
-    let mut writer = Writer::on(&*client);
+    let mut writer = writer(&server, &client, Persistence::AofAlways).await?;
     for round in 1..=3 {
         writer.write_for(millis(200)).await?;
         let power = PowerLoss { is_torn }.inject(&server).await?;
@@ -117,18 +126,12 @@ async fn a_snapshot_is_whole_or_the_one_before(
     client: Client<Kv>,
     #[values(whole = false, torn = true)] is_torn: bool,
 ) -> Result {
-    set_up(&server, kept(Persistence::Rdb)).await?;
-    until_answered(&*client).await?;
-    let mut writer = Writer::on(&*client);
+    let mut writer = writer(&server, &client, Persistence::Rdb).await?;
     for round in 1..=3 {
-        for _ in 0..50 {
-            writer.write().await?;
-        }
+        writer.write_many(50).await?;
         let saved = writer.acknowledged.len();
         server.admin().await?.run("SAVE", &[]).await?;
-        for _ in 0..50 {
-            writer.write().await?;
-        }
+        writer.write_many(50).await?;
         let power = PowerLoss { is_torn }.inject(&server).await?;
         power.heal().await?;
         assert_eq!(writer.there().await?, saved, "round {round}");
@@ -143,12 +146,8 @@ async fn a_full_disk_refuses_writes_and_no_reads_until_there_is_room(
     #[disk] server: Server<Kv>,
     client: Client<Kv>,
 ) -> Result {
-    set_up(&server, kept(Persistence::AofEverySecond)).await?;
-    until_answered(&*client).await?;
-    let mut writer = Writer::on(&*client);
-    for _ in 0..20 {
-        writer.write().await?;
-    }
+    let mut writer = writer(&server, &client, Persistence::AofEverySecond).await?;
+    writer.write_many(20).await?;
     let full = FullDisk { spare_bytes: 0 }.inject(&server).await?;
     let big = vec![b'x'; 4096];
     let refusal = eventually("writes are refused", SOON, || async {
@@ -185,12 +184,8 @@ async fn a_sync_that_fails_ends_a_server_that_syncs_always(
     #[disk] server: Server<Kv>,
     client: Client<Kv>,
 ) -> Result {
-    set_up(&server, kept(Persistence::AofAlways)).await?;
-    until_answered(&*client).await?;
-    let mut writer = Writer::on(&*client);
-    for _ in 0..20 {
-        writer.write().await?;
-    }
+    let mut writer = writer(&server, &client, Persistence::AofAlways).await?;
+    writer.write_many(20).await?;
     let ends = server.expect_exit();
     let failing = FailingSync {
         one_in: NonZeroU32::MIN,
@@ -219,17 +214,26 @@ async fn a_sync_that_fails_ends_a_server_that_syncs_always(
     Ok(())
 }
 
-/// Acknowledges writes until a background sync of them has failed.
+/// Acknowledges writes, of which a background sync fails that no write is behind.
+///
+/// One that a write is behind is followed by another sync within a second, which tells redis that all is well.
 async fn fail_a_sync(server: &Server<Kv>, writer: &mut Writer<'_>) -> Result {
+    let operator = server.admin().await?;
+    let sync = async |policy| operator.run("CONFIG", &["SET", "appendfsync", policy]).await;
     writer.write_for(millis(300)).await?;
+    sync("always").await?;
+    writer.write().await?;
+    sync("everysec").await?;
     let failing = FailingSync {
         one_in: NonZeroU32::MIN,
     }
     .inject(server)
     .await?;
-    let client = writer.client;
-    eventually("writes are refused", SOON, || async {
-        Ok::<_, Error>(client.set("refused", b"x").await.is_err())
+    writer.write().await?;
+    eventually("the sync has failed", SOON, || async {
+        let info = operator.info("persistence").await?;
+        let status = info.get("aof_last_write_status");
+        Ok::<_, Error>(status.is_some_and(|status| status == "err"))
     })
     .await?;
     failing.heal().await?;
@@ -251,9 +255,8 @@ async fn writes_are_taken_again_after_a_sync_that_failed(
     #[disk] server: Server<Kv>,
     client: Client<Kv>,
 ) -> Result {
-    set_up(&server, kept(Persistence::AofEverySecond)).await?;
-    until_answered(&*client).await?;
-    fail_a_sync(&server, &mut Writer::on(&*client)).await?;
+    let mut writer = writer(&server, &client, Persistence::AofEverySecond).await?;
+    fail_a_sync(&server, &mut writer).await?;
     eventually("writes are taken again", secs(5), || async {
         Ok::<_, Error>(client.set("again", b"x").await.is_ok())
     })
@@ -278,9 +281,7 @@ async fn what_was_acknowledged_before_a_sync_that_failed_is_there_after_the_next
     #[disk] server: Server<Kv>,
     client: Client<Kv>,
 ) -> Result {
-    set_up(&server, kept(Persistence::AofEverySecond)).await?;
-    until_answered(&*client).await?;
-    let mut writer = Writer::on(&*client);
+    let mut writer = writer(&server, &client, Persistence::AofEverySecond).await?;
     fail_a_sync(&server, &mut writer).await?;
     server.restart().await?;
     until_answered(&*client).await?;
