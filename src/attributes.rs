@@ -88,6 +88,8 @@
 /// | `#[count(4)]` | the number of elements | `Vec`s of parameters |
 /// | `#[settings(expression)]` | the settings of the service | servers |
 /// | `#[proxied]` | puts a [`Proxy`](crate::network::Proxy) in front of each of its ports, or of each port it connects to | servers, clusters, clients |
+/// | `#[disk]` | keeps the data of each node on a [`Disk`](crate::disk::Disk) that can fail | servers, clusters |
+/// | `#[hosts]` | puts each node on a [`Host`](crate::hosts::Host) of its own, of a net that can fail; with kinds that `provides("hosts")` | clusters |
 ///
 /// A parameter is a name, not a pattern. `#[cfg(..)]` goes on the function.
 pub use robust_test_macros::robust_test;
@@ -130,6 +132,43 @@ pub use robust_test_macros::robust_test;
 ///
 /// | `cluster`, `cluster = "serial"` | its nodes can form clusters, and start at once or one after another | it forms none |
 /// | `shared(reset)` | one server serves many cases | a fresh one for each case |
+///
+/// # Hosts of their own
+///
+/// A kind whose programs listen at [`Node::address`](crate::node::Node::address), whatever that is, and whose probes ask at
+/// [`Node::local_address`](crate::node::Node::local_address) can be put on hosts of its own: it says so by
+/// `provides("hosts")`, and scenarios with `#[hosts] db: Cluster<Db>` run with it. Each node has an address then, and what the
+/// nodes say to one another are packets between hosts ([`Cluster::net`](crate::cluster::Cluster::net)): lost, late or damaged ones,
+/// partitions. Clients and operators reach each node through a gateway, on the port of 127.0.0.1 that
+/// [`Server::endpoint`](crate::server::Server::endpoint) has; it takes connections also while the node is down, and resets
+/// them. Where there can be no hosts, such cases are skipped with the reason.
+///
+/// ```
+/// use robust_test::hosts::Impairment;
+/// use robust_test::prelude::*;
+///
+/// struct Kv;
+/// # impl Service for Kv { type Client = (); type Settings = (); }
+///
+/// #[robust_server(Kv, program = "kv-server", cluster, provides("hosts"))]
+/// async fn kv_server(node: &mut Node<Kv>) -> Result<Instance> {
+///     let (listen, here) = (node.address("kv"), node.local_address("kv"));
+///     let peers = node.members().into_iter().map(|member| member.address("kv").to_string());
+///     let command = node.command("kv-server").arg(listen.to_string()).args(peers);
+///     let command = command.ready_when(probe("it says hello", move || hello(here)));
+///     Ok(command.spawn().await?)
+/// }
+/// # async fn hello(_: std::net::SocketAddr) -> Result<bool> { Ok(true) }
+///
+/// #[robust_test]
+/// async fn a_bad_network_costs_time_alone(#[hosts] db: Cluster<Kv>) -> Result {
+///     let lossy = db.net().add(Impairment::loss(0.05))?;
+///     // .. ask ..
+///     lossy.heal()?;
+///     db.partition(Partition::Isolate(1))?.heal()?;
+///     Ok(())
+/// }
+/// ```
 ///
 /// # Shared servers
 ///

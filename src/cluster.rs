@@ -20,6 +20,7 @@ use robust_test_harness::error::{Error, error};
 use robust_test_harness::registry::Site;
 
 use crate::clock::Deadline;
+use crate::hosts::Net;
 use crate::instance::{KillError, StopError};
 use crate::member::Members;
 use crate::server::{Restart, RestartError, Server, Unhealthy};
@@ -47,6 +48,8 @@ struct Inner<S: Service> {
     order: StartOrder,
     site: &'static Site,
     members: Members,
+    /// Where its nodes are, of a cluster that is `#[hosts]`.
+    net: Option<Net>,
     nodes: Mutex<Nodes<S>>,
 }
 
@@ -114,6 +117,22 @@ impl<S: Service> Cluster<S> {
     /// Its name: the parameter's.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The net that its nodes' hosts are in, where the parameter is `#[hosts]`: to lose, delay or damage what they send one
+    /// another, or to add hosts to.
+    ///
+    /// # Panics
+    /// When the parameter is not `#[hosts]`.
+    #[track_caller]
+    pub fn net(&self) -> &Net {
+        match &self.0.net {
+            Some(net) => net,
+            None => panic!(
+                "the nodes of cluster `{}` are on no hosts of their own: write `#[hosts]` on the parameter",
+                self.name()
+            ),
+        }
     }
 
     pub(crate) fn case(&self) -> &Case {
@@ -195,10 +214,10 @@ impl<S: Service> Cluster<S> {
             &inner.case,
             kind,
             inner.site,
-            name,
-            number,
+            (name, number),
             variants,
             &inner.members,
+            inner.net.as_ref(),
         )?;
         if let Some(first) = first {
             node.place().lease_like(&first)?;

@@ -79,6 +79,10 @@ impl ServerCommand {
                 missing,
             })?;
         let (log, log_begin) = self.plan.open_log(&shown(&self.runs.command))?;
+        if let Some(seat) = place.seat() {
+            seat.enter(&mut self.runs.command)
+                .map_err(self.plan.refused(program.clone()))?;
+        }
         let process =
             ProcessGroup::spawn(&mut self.runs.command, &log).map_err(self.plan.refused(program))?;
         drop(log);
@@ -134,8 +138,11 @@ impl Embedded {
     /// # Errors
     /// [`StartError`]; a task does not run any more then, a thread was asked to end.
     pub async fn spawn(self) -> Result<Instance, StartError> {
-        let (log, log_begin) = self.plan.open_log("in process")?;
         let node = self.plan.place.name().to_owned();
+        if self.plan.place.seat().is_some() {
+            return Err(StartError::Inside { node });
+        }
+        let (log, log_begin) = self.plan.open_log("in process")?;
         let refused = self.plan.refused(PathBuf::from("a thread"));
         let server = InProcess::spawn(&node, self.runs.serve, self.runs.on_kill, log).map_err(refused)?;
         self.plan.watch(Runs::InProcess(server), log_begin).await

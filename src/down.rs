@@ -4,8 +4,6 @@
 //! behind a load balancer, or one that lost its network, shows clients something else: connections that are closed
 //! as soon as they are made, or that nobody ever answers.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,34 +36,27 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// Listens on all `ports`, and counts the connections that it accepts.
-    ///
-    /// # Errors
-    /// With the port that cannot be listened on.
-    pub(crate) async fn new(
-        down: Down,
-        ports: Vec<SocketAddr>,
-        turned_away: Arc<AtomicU64>,
-    ) -> Result<Self, (SocketAddr, io::Error)> {
-        let (running, _) = broadcast::channel(1);
-        let mut stand_in = Self {
-            running,
+    /// Listens nowhere.
+    pub(crate) fn refusing() -> Self {
+        Self {
+            running: broadcast::channel(1).0,
             listeners: Vec::new(),
-        };
-        if down != Down::Refuse {
-            for port in ports {
-                // tokio binds with SO_REUSEADDR: connections of the node that linger are in nobody's way.
-                let listener = TcpListener::bind(port).await.map_err(|error| (port, error))?;
-                let answering = answer(
-                    listener,
-                    down,
-                    Arc::clone(&turned_away),
-                    stand_in.running.subscribe(),
-                );
-                stand_in.listeners.push(tokio::spawn(answering));
-            }
         }
-        Ok(stand_in)
+    }
+
+    /// Takes what comes to these listeners, and counts the connections.
+    pub(crate) fn new(down: Down, listeners: Vec<TcpListener>, turned_away: Arc<AtomicU64>) -> Self {
+        let mut stand_in = Self::refusing();
+        for listener in listeners {
+            let answering = answer(
+                listener,
+                down,
+                Arc::clone(&turned_away),
+                stand_in.running.subscribe(),
+            );
+            stand_in.listeners.push(tokio::spawn(answering));
+        }
+        stand_in
     }
 
     /// Closes the listeners and every connection. When it returns the ports are free.
@@ -121,6 +112,9 @@ async fn swallow(mut connection: TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
     use super::*;
     use tokio::time::timeout;
 
@@ -135,7 +129,10 @@ mod tests {
     async fn connections_are_refused_closed_or_swallowed_and_the_port_is_free_afterwards() {
         for down in [Down::Refuse, Down::AcceptThenClose, Down::BlackHole] {
             let port = free_port().await;
-            let stand_in = StandIn::new(down, vec![port], Arc::default()).await.unwrap();
+            let stand_in = match down {
+                Down::Refuse => StandIn::refusing(),
+                _ => StandIn::new(down, vec![TcpListener::bind(port).await.unwrap()], Arc::default()),
+            };
             let connected = TcpStream::connect(port).await;
             let held = match (down, connected) {
                 (Down::Refuse, connected) => {

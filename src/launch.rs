@@ -83,6 +83,15 @@ pub enum StartError {
         /// What it printed last.
         log: LogTail,
     },
+    /// It is to be on a host of its own, and would run inside this process.
+    #[error(
+        "node `{node}` cannot be on a host of its own (`#[hosts]`), as it runs inside this process: have its kind start a \
+         program, or take `hosts` out of its `provides(..)`"
+    )]
+    Inside {
+        /// The node's name.
+        node: String,
+    },
     /// Another process listens on its port.
     #[error("port {port} of node `{node}` is answered by {owner}, not by the node: end that process")]
     ForeignListener {

@@ -50,6 +50,7 @@ mod process;
 pub mod readiness;
 pub mod run_n;
 pub mod scope;
+mod seat;
 #[doc(hidden)]
 pub mod serve;
 pub mod server;

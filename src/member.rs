@@ -31,7 +31,7 @@ impl Member {
         self.address(name).port()
     }
 
-    /// `127.0.0.1` and [`Member::port`].
+    /// Where the other members reach it: `127.0.0.1` and [`Member::port`], or the address of its own host and that port.
     ///
     /// # Panics
     /// As [`Member::port`].

@@ -129,17 +129,29 @@ impl<S: Service> Node<S> {
         self.place.expect_port(name, View::Admin)
     }
 
-    /// `127.0.0.1` and [`Node::port`].
+    /// Where the server listens: `127.0.0.1` and [`Node::port`]. On a host of its own, where the scenario's parameter is
+    /// `#[hosts]`, the host's address and that port.
     ///
     /// # Panics
     /// As [`Node::port`].
     #[track_caller]
     pub fn address(&self, name: &str) -> SocketAddr {
+        self.place.own_address(self.port(name))
+    }
+
+    /// Where this process reaches the port called `name`, for probes: always `127.0.0.1` and [`Node::port`]. The same as
+    /// [`Node::address`], unless the node is on a host of its own.
+    ///
+    /// # Panics
+    /// As [`Node::port`].
+    #[track_caller]
+    pub fn local_address(&self, name: &str) -> SocketAddr {
         local(self.port(name))
     }
 
     /// Where other nodes and clients reach the port called `name`: for what a server tells others of itself. The same as
-    /// [`Node::address`], unless the scenario's parameter is `#[proxied]`: that of the proxy then.
+    /// [`Node::address`], unless the scenario's parameter is `#[proxied]`: that of the proxy then, but where it is on a host
+    /// of its own.
     ///
     /// # Panics
     /// As [`Node::port`].

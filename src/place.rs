@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use robust_test_harness::param::{Environment, INSTALLED};
 use robust_test_harness::variant::Variants;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::disk::Disk;
 use crate::front::Fronts;
@@ -17,6 +18,7 @@ use crate::log::Log;
 use crate::network::Proxy;
 use crate::oracle::Oracles;
 use crate::port::{Lease, local};
+use crate::seat::Seat;
 use crate::tls::{Subject, TlsError, TlsFiles};
 use crate::variant;
 
@@ -45,6 +47,8 @@ pub(crate) struct Place {
     fronts: Option<Fronts>,
     /// What its data is on, of a node that is `#[disk]`.
     disk: Option<Disk>,
+    /// The host that it is on, of a node that is `#[hosts]`.
+    seat: Option<Seat>,
 }
 
 /// A port of a node.
@@ -53,6 +57,8 @@ struct Port {
     lease: Lease,
     /// Only for the admin view.
     is_admin: bool,
+    /// What this process reaches it through, of a node that is `#[hosts]`.
+    gateway: Option<Proxy>,
 }
 
 /// Who asks for an address.
@@ -135,6 +141,7 @@ impl Place {
             oracles: Mutex::default(),
             fronts: None,
             disk: None,
+            seat: None,
         }
     }
 
@@ -154,6 +161,42 @@ impl Place {
     pub(crate) fn on(mut self, disk: Disk) -> Self {
         self.disk = Some(disk);
         self
+    }
+
+    /// The same place on a host of its own.
+    pub(crate) fn seated(mut self, seat: Seat) -> Self {
+        self.seat = Some(seat);
+        self
+    }
+
+    /// The host that it is on, of a node that is `#[hosts]`.
+    pub(crate) fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
+
+    /// Where it listens itself, at a port of its own.
+    pub(crate) fn own_address(&self, port: u16) -> SocketAddr {
+        match &self.seat {
+            Some(seat) => seat.host().address(port),
+            None => local(port),
+        }
+    }
+
+    /// Connects to the node itself, whatever is in front of it.
+    pub(crate) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        match &self.seat {
+            Some(seat) => seat.connect(port).await,
+            None => TcpStream::connect(local(port)).await,
+        }
+    }
+
+    /// Listens where the node does while it runs.
+    pub(crate) async fn listen(&self, port: u16) -> io::Result<TcpListener> {
+        match &self.seat {
+            Some(seat) => seat.listen(port),
+            // tokio binds with SO_REUSEADDR: connections of the node that linger are in nobody's way.
+            None => TcpListener::bind(local(port)).await,
+        }
     }
 
     /// Where its disk keeps what is on it, and where that is mounted.
@@ -248,11 +291,20 @@ impl Place {
         if let Some(port) = ports.get(name) {
             return Ok(port.lease.port());
         }
-        let lease = Lease::new()?;
-        let number = lease.port();
-        let is_admin = view == View::Admin;
-        ports.insert(name.to_owned(), Port { lease, is_admin });
+        let port = self.lease(name, view == View::Admin)?;
+        let number = port.lease.port();
+        ports.insert(name.to_owned(), port);
         Ok(number)
+    }
+
+    fn lease(&self, name: &str, is_admin: bool) -> io::Result<Port> {
+        let lease = Lease::new()?;
+        let gateway = self.seat.as_ref().map(|seat| seat.gateway(name, lease.port()));
+        Ok(Port {
+            gateway: gateway.transpose()?,
+            lease,
+            is_admin,
+        })
     }
 
     /// Leases ports of the same names as those of `other`, each for the same view.
@@ -275,12 +327,14 @@ impl Place {
         let mut ports = self.ports();
         let mut renewed = BTreeMap::new();
         for (name, port) in ports.iter() {
-            let lease = Lease::new()?;
+            let fresh = self.lease(name, port.is_admin)?;
             if let Some(proxy) = self.fronts.as_ref().and_then(|fronts| fronts.get(name)) {
-                proxy.set_server(local(lease.port()));
+                proxy.set_server(local(fresh.lease.port()));
             }
-            let is_admin = port.is_admin;
-            renewed.insert(name.clone(), Port { lease, is_admin });
+            renewed.insert(name.clone(), fresh);
+        }
+        for gateway in ports.values().filter_map(|port| port.gateway.as_ref()) {
+            gateway.retire();
         }
         *ports = renewed;
         Ok(())
@@ -304,10 +358,13 @@ impl Place {
     /// When no port of this machine is free.
     #[track_caller]
     pub(crate) fn expect_advertised(&self, name: &str) -> SocketAddr {
-        let real = local(self.expect_port(name, View::Client));
+        let port = self.expect_port(name, View::Client);
         match &self.fronts {
-            Some(fronts) if !self.is_admin(name) => fronts.expect(name, real).address(),
-            _ => real,
+            // Hosts reach one another alone, and no proxy of this process.
+            Some(fronts) if self.seat.is_none() && !self.is_admin(name) => {
+                fronts.expect(name, local(port)).address()
+            }
+            _ => self.own_address(port),
         }
     }
 
@@ -453,6 +510,8 @@ impl Place {
     ) -> Result<TlsFiles, TlsError> {
         // `<run folder>/<case>/<node>`, as in `Case::run_folder`, also where the node outlives its case.
         let run_folder = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
+        let host = self.seat.as_ref().map(|seat| seat.host().ip().to_string());
+        let names = names.into_iter().map(Into::into).chain(host);
         let subject = Subject::node(&self.name, names);
         TlsFiles::obtain(self.folder.join("tls"), run_folder, subject)
     }

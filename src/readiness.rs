@@ -10,8 +10,6 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::clock::{Began, Deadline, human, within};
 use crate::eventually::Attempt;
 use crate::exit::Exit;
@@ -19,7 +17,6 @@ use crate::instance::Instance;
 use crate::launch::StartError;
 use crate::listener::{Owner, owner};
 use crate::place::Place;
-use crate::port::local;
 
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(20);
@@ -215,7 +212,7 @@ async fn look_tcp(name: &str, foreign: &mut u32, place: &Place, instance: &Insta
         Ok(port) => port,
         Err(error) => return Look::NotYet(error.to_string()),
     };
-    let connected = within(CONNECT_WITHIN, TcpStream::connect(local(port))).await;
+    let connected = within(CONNECT_WITHIN, place.connect(port)).await;
     if let Ok(Err(error)) = connected {
         *foreign = 0;
         return Look::NotYet(match error.kind() {
@@ -223,7 +220,12 @@ async fn look_tcp(name: &str, foreign: &mut u32, place: &Place, instance: &Insta
             _ => format!("port {port}: {error}"),
         });
     }
-    match owner(port, instance.family()) {
+    let owner = match place.seat() {
+        // Nobody else is on its host.
+        Some(_) => Owner::Unknown,
+        None => owner(port, instance.family()),
+    };
+    match owner {
         Owner::Nobody => Look::NotYet(format!("nobody listens on port {port}")),
         Owner::Other(process) => {
             *foreign += 1;

@@ -23,6 +23,7 @@ use crate::clock::{Backoff, Deadline, human, within};
 use crate::disk::Disk;
 use crate::down::Down;
 use crate::exit::{Exit, Signal};
+use crate::hosts::Host;
 use crate::instance::{KillError, PauseError, StopError};
 use crate::network::Proxy;
 use crate::node::Node;
@@ -156,6 +157,21 @@ impl<S: Service> Server<S> {
     #[track_caller]
     pub fn proxy(&self, name: &str) -> Proxy {
         self.place().proxy(name)
+    }
+
+    /// The host that it is on, where the parameter is `#[hosts]`.
+    ///
+    /// # Panics
+    /// When the parameter is not `#[hosts]`.
+    #[track_caller]
+    pub fn host(&self) -> &Host {
+        match self.place().seat() {
+            Some(seat) => seat.host(),
+            None => panic!(
+                "node `{}` is on no host of its own: write `#[hosts]` on the parameter of its cluster",
+                self.name()
+            ),
+        }
     }
 
     /// The disk that its data is on, where the parameter is `#[disk]`: to take its power away, fill it, or slow down or fail

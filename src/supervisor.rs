@@ -13,7 +13,6 @@ use crate::exit::{Exit, Signal};
 use crate::instance::{Death, External, Instance, KillError, PauseError, StopError};
 use crate::log_limit::LogLimit;
 use crate::place::Place;
-use crate::port::local;
 use crate::shared::Sharing;
 use crate::view::Internals;
 
@@ -234,13 +233,22 @@ impl Supervisor {
         }
         self.disturb();
         self.free_ports().await;
-        let ports = self.place.leased().into_iter().map(|(_, port)| local(port));
-        let stand_in = StandIn::new(down, ports.collect(), Arc::default());
-        let stand_in = stand_in.await.map_err(|(address, source)| StandInError::Listen {
-            node: node(),
-            address,
-            source,
-        })?;
+        let stand_in = match down {
+            Down::Refuse => StandIn::refusing(),
+            _ => {
+                let mut listeners = Vec::new();
+                for (_, port) in self.place.leased() {
+                    let address = self.place.own_address(port);
+                    let listener = self.place.listen(port).await;
+                    listeners.push(listener.map_err(|source| StandInError::Listen {
+                        node: node(),
+                        address,
+                        source,
+                    })?);
+                }
+                StandIn::new(down, listeners, Arc::default())
+            }
+        };
         {
             let mut state = self.state();
             if !state.closed {

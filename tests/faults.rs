@@ -5,6 +5,7 @@ use std::path::Path;
 
 use robust_test::disk::Disk;
 use robust_test::hosts::Net;
+use robust_test_tests::gossip;
 use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
@@ -144,17 +145,8 @@ fn all_faults_are_listed_with_what_they_need() {
     assert_eq!(cells(table), all);
 }
 
-/// The suite as a user that nothing else runs as, with what that user can read: the checkout may be where only root can look.
 fn as_nobody(arguments: &str) -> Planted {
-    let user = 200_000 + std::process::id();
-    let text = format!(
-        "cd \"$TMPDIR\" && cp \"$SUITE\" ../suite && cp \"$GOSSIP\" ../gossip && chmod -R a+rwX .. && \
-         exec setpriv --reuid {user} --clear-groups ../suite --bin gossip=\"$PWD/../gossip\" {arguments}"
-    );
-    Planted::new("sh")
-        .args(["-c", &text])
-        .env("SUITE", FAULTS)
-        .env("GOSSIP", GOSSIP)
+    gossip::as_nobody((FAULTS, GOSSIP), arguments, "")
 }
 
 #[test]

@@ -11,8 +11,8 @@ pub use std::boxed::Box;
 
 pub use crate::leak::{Allowance, AllowedEverywhere, LeakClass};
 pub use crate::param::{
-    Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesDisk, TakesKinds,
-    TakesMixed, TakesNodes, TakesOn, TakesProxied, TakesSettings, ValueIndex,
+    Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesDisk, TakesHosts,
+    TakesKinds, TakesMixed, TakesNodes, TakesOn, TakesProxied, TakesSettings, ValueIndex,
 };
 pub use crate::registry::{Flavor, Isolation, Options, Requirement, Rule, Scenario, ShouldPanic, Site};
 pub use crate::runner::{Suite, run};
@@ -76,6 +76,11 @@ pub const fn count<P: TakesCount>(site: Site, count: usize) -> Site {
 /// `#[disk]`, for types that may carry it.
 pub const fn disk<P: TakesDisk>(site: Site, has_disk: bool) -> Site {
     site.disk(has_disk)
+}
+
+/// `#[hosts]`, for types that may carry it.
+pub const fn hosts<P: TakesHosts>(site: Site, has_hosts: bool) -> Site {
+    site.hosts(has_hosts)
 }
 
 /// `#[proxied]`, for types that may carry it.

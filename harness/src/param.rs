@@ -79,6 +79,12 @@ pub trait TakesProxied: Param {}
 )]
 pub trait TakesDisk: Param {}
 
+/// Whether a type may carry `#[hosts]`: it has nodes that talk to one another.
+#[diagnostic::on_unimplemented(
+    message = "`#[hosts]` gives each node of a cluster a host of its own, and `{Self}` is not a cluster"
+)]
+pub trait TakesHosts: Param {}
+
 /// Whether a type may carry `#[settings(..)]`, and of which type those are.
 #[diagnostic::on_unimplemented(message = "`#[settings]` configures a server, and `{Self}` takes no settings")]
 pub trait TakesSettings: Param {

@@ -219,6 +219,8 @@ pub struct Site {
     pub proxied: bool,
     /// `#[disk]`.
     pub disk: bool,
+    /// `#[hosts]`.
+    pub hosts: bool,
 }
 
 impl Site {
@@ -237,6 +239,7 @@ impl Site {
             settings: None,
             proxied: false,
             disk: false,
+            hosts: false,
         }
     }
 
@@ -291,6 +294,12 @@ impl Site {
     /// `#[disk]`.
     pub const fn disk(mut self, has_disk: bool) -> Self {
         self.disk = has_disk;
+        self
+    }
+
+    /// `#[hosts]`.
+    pub const fn hosts(mut self, has_hosts: bool) -> Self {
+        self.hosts = has_hosts;
         self
     }
 

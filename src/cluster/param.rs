@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use robust_test_harness::error::{Error, error};
+use robust_test_harness::case::Case;
+use robust_test_harness::error::{Error, error, skip};
 use robust_test_harness::param::{
-    Build, Environment, Param, Shape, TakesDisk, TakesKinds, TakesMixed, TakesNodes, TakesProxied,
-    TakesSettings,
+    Build, Environment, Param, Shape, TakesDisk, TakesHosts, TakesKinds, TakesMixed, TakesNodes,
+    TakesProxied, TakesSettings,
 };
 use robust_test_harness::registry::Site;
 use robust_test_harness::variant::VariantAxis;
 
 use super::{Cluster, Inner, Nodes, mixed};
+use crate::hosts::{NAMESPACES, Net};
 use crate::member::Members;
 use crate::server::{Server, Target, axis, token};
 use crate::service::{ServerKind, Service, StartOrder, none_registered, server_kinds};
@@ -39,6 +41,19 @@ fn kinds_of_cell<S: Service>(site: &Site, choice: usize) -> Result<Vec<&'static 
     }
     let kind = cluster_kinds::<S>().get(choice).copied();
     Ok(vec![kind.ok_or_else(|| error(none::<S>()))?])
+}
+
+/// The net that the nodes of a cluster are to be in.
+fn net(case: &Case, name: &str, kinds: &[&'static ServerKind]) -> Result<Net, Error> {
+    let external = &case.environment().external;
+    if let Some(kind) = kinds.iter().find(|kind| external.contains_key(kind.name)) {
+        let kind = kind.name;
+        return Err(skip(format!(
+            "cluster `{name}` ({kind}) runs somewhere else, so its nodes cannot be put on hosts of their own (`#[hosts]`)"
+        )));
+    }
+    NAMESPACES.require(case.environment())?;
+    Ok(Net::new(case, name)?)
 }
 
 impl<S: Service> Param for Cluster<S> {
@@ -69,8 +84,11 @@ impl<S: Service> Param for Cluster<S> {
         let kinds = kinds_of_cell::<S>(site, build.choice())?;
         let is_serial = kinds.iter().any(|kind| kind.cluster == Some(StartOrder::Serial));
         let members = Members::default();
+        let name = case.unique_name(site.name);
+        let net = site.hosts.then(|| net(&case, &name, &kinds)).transpose()?;
         let cluster = Self(Arc::new(Inner {
-            name: case.unique_name(site.name),
+            name,
+            net,
             case,
             label: mixed::label(&kinds),
             kinds,
@@ -104,6 +122,7 @@ impl<S: Service> TakesNodes for Cluster<S> {}
 impl<S: Service> TakesMixed for Cluster<S> {}
 impl<S: Service> TakesProxied for Cluster<S> {}
 impl<S: Service> TakesDisk for Cluster<S> {}
+impl<S: Service> TakesHosts for Cluster<S> {}
 
 impl<S: Service> TakesSettings for Cluster<S> {
     type Settings = S::Settings;

@@ -1,8 +1,8 @@
 //! Partitions: which nodes of a cluster do not hear which others, until that is healed.
 //!
 //! They are made by the proxies of a cluster that is `#[proxied]`, and need no privilege: a proxy holds what one node sends
-//! to another, as a cut cable does, so nothing is lost when it is healed. Clients and operators reach every node all the
-//! while.
+//! to another, so nothing is lost when it is healed. Where nodes are on hosts of their own (`#[hosts]`), packets are lost on
+//! their way, as in a cut cable. Clients and operators reach every node all the while.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Cluster;
 use crate::clock::{found_within, human};
+use crate::hosts::{AddedImpairment, ImpairmentError, Net};
 use crate::network::{AddedToxic, Hits, Toxic};
 use crate::server::Server;
 use crate::service::Service;
@@ -40,8 +41,10 @@ pub enum Partition {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartitionError {
-    /// There are no proxies.
-    #[error("cluster `{cluster}` is not behind proxies: write `#[proxied]` on the parameter")]
+    /// There is nothing between its nodes.
+    #[error(
+        "the nodes of cluster `{cluster}` reach one another directly: write `#[proxied]` on the parameter, or `#[hosts]`"
+    )]
     NotProxied {
         /// The cluster's name.
         cluster: String,
@@ -60,6 +63,14 @@ pub enum PartitionError {
         kind: &'static str,
         /// Why not.
         why: &'static str,
+    },
+    /// The net of its hosts has ended.
+    #[error("cluster `{cluster}` cannot be partitioned")]
+    Net {
+        /// The cluster's name.
+        cluster: String,
+        /// What the net says.
+        source: ImpairmentError,
     },
     /// A number is no node's.
     #[error("cluster `{cluster}` has no node {number} to be partitioned; there are {numbers:?}")]
@@ -180,13 +191,36 @@ impl fmt::Display for Partition {
 pub struct Partitioned {
     cluster: String,
     partition: String,
-    toxics: Vec<AddedToxic>,
+    means: Means,
+}
+
+/// What makes a partition.
+#[derive(Debug)]
+enum Means {
+    /// Proxies hold bytes.
+    Proxies(Vec<AddedToxic>),
+    /// Packets between hosts are lost.
+    Packets(AddedImpairment),
 }
 
 impl Partitioned {
-    /// What it held so far, over all pairs of nodes.
+    /// What it held so far, over all pairs of nodes; between hosts the bytes of the packets that were lost.
     pub fn hits(&self) -> Hits {
-        self.toxics.iter().map(AddedToxic::hits).sum()
+        match &self.means {
+            Means::Proxies(toxics) => toxics.iter().map(AddedToxic::hits).sum(),
+            Means::Packets(lost) => Hits {
+                bytes: lost.hits().bytes,
+                ..Hits::default()
+            },
+        }
+    }
+
+    /// Ends it, whatever it did.
+    pub(crate) fn remove(&self) {
+        match &self.means {
+            Means::Proxies(toxics) => toxics.iter().for_each(AddedToxic::remove),
+            Means::Packets(lost) => lost.remove(),
+        }
     }
 
     /// Waits until it has held something.
@@ -201,14 +235,12 @@ impl Partitioned {
         })
     }
 
-    /// Ends it: what was held goes on its way.
+    /// Ends it: what was held goes on its way, and what was lost is sent again.
     ///
     /// # Errors
     /// When it has held nothing. It is healed then too.
     pub fn heal(self) -> Result<Hits, PartitionError> {
-        for toxic in &self.toxics {
-            toxic.remove();
-        }
+        self.remove();
         let hits = self.hits();
         tracing::info!(
             cluster = self.cluster,
@@ -217,11 +249,6 @@ impl Partitioned {
             "healed"
         );
         if hits.any() { Ok(hits) } else { Err(self.inert()) }
-    }
-
-    /// What makes it.
-    pub(crate) fn into_toxics(self) -> Vec<AddedToxic> {
-        self.toxics
     }
 
     fn inert(&self) -> PartitionError {
@@ -233,7 +260,7 @@ impl Partitioned {
 }
 
 impl<S: Service> Cluster<S> {
-    /// Partitions its nodes, of a parameter that is `#[proxied]`. Nodes that join later hear everybody; those that restart
+    /// Partitions its nodes, of a parameter that is `#[proxied]` or `#[hosts]`. Nodes that join later hear everybody; those that restart
     /// stay cut off.
     ///
     /// ```
@@ -248,7 +275,7 @@ impl<S: Service> Cluster<S> {
     /// ```
     ///
     /// # Errors
-    /// When there are no proxies, when they cannot tell the nodes apart (those inside this process; systems other than Linux),
+    /// When there are neither proxies nor hosts, when proxies cannot tell the nodes apart (those inside this process; systems other than Linux),
     /// when it names a node that there is not, and when it cuts nothing.
     pub fn partition(&self, partition: Partition) -> Result<Partitioned, PartitionError> {
         let nodes = self.nodes();
@@ -274,8 +301,45 @@ impl<S: Service> Cluster<S> {
                 numbers,
             });
         }
+        tracing::info!(cluster = self.name(), partition = text, "to be partitioned");
+        let means = match &self.0.net {
+            Some(net) => Means::Packets(self.lose(net, &nodes, &cuts)?),
+            None => Means::Proxies(self.hold(&nodes, &cuts)?),
+        };
+        Ok(Partitioned {
+            cluster: cluster(),
+            partition: text,
+            means,
+        })
+    }
+
+    /// Has the packets lost that nodes send to those that they are cut off from.
+    fn lose(
+        &self,
+        net: &Net,
+        nodes: &[Server<S>],
+        cuts: &BTreeSet<(usize, usize)>,
+    ) -> Result<AddedImpairment, PartitionError> {
+        let hosts: BTreeMap<usize, usize> = nodes
+            .iter()
+            .map(|node| (node.number(), node.host().number()))
+            .collect();
+        let ways = cuts.iter().map(|(from, to)| (hosts[from], hosts[to])).collect();
+        net.cut_off(ways).map_err(|source| PartitionError::Net {
+            cluster: self.name().to_owned(),
+            source,
+        })
+    }
+
+    /// Has the bytes held, by the proxies in front of its nodes, that nodes send to those that they are cut off from.
+    fn hold(
+        &self,
+        nodes: &[Server<S>],
+        cuts: &BTreeSet<(usize, usize)>,
+    ) -> Result<Vec<AddedToxic>, PartitionError> {
+        let cluster = || self.name().to_owned();
         let mut placed = BTreeMap::new();
-        for node in &nodes {
+        for node in nodes {
             let Some(fronts) = node.place().fronts() else {
                 return Err(PartitionError::NotProxied { cluster: cluster() });
             };
@@ -289,19 +353,14 @@ impl<S: Service> Cluster<S> {
             }
             placed.insert(node.number(), (node.name(), fronts));
         }
-        tracing::info!(cluster = self.name(), partition = text, "partitioned");
         let mut toxics = Vec::new();
         for (from, to) in cuts {
-            let ((from, its_proxies), (to, their_proxies)) = (placed[&from], placed[&to]);
+            let ((from, its_proxies), (to, their_proxies)) = (placed[from], placed[to]);
             // What it says on connections that it made, and on those that it was asked for.
             toxics.extend(their_proxies.add(&Toxic::stall().upstream().of_node(from)));
             toxics.extend(its_proxies.add(&Toxic::stall().downstream().of_node(to)));
         }
-        Ok(Partitioned {
-            cluster: cluster(),
-            partition: text,
-            toxics,
-        })
+        Ok(toxics)
     }
 }
 

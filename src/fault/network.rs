@@ -5,7 +5,7 @@ use robust_test_harness::mechanism::{FaultKind, Mechanism};
 
 use super::{Fault, Ongoing, unusable};
 use crate::client::ClientLink;
-use crate::cluster::{Cluster, Partition};
+use crate::cluster::{Cluster, Partition, Partitioned};
 use crate::down::Down;
 use crate::network::{AddedToxic, Effect, Hits, Proxy, Toxic};
 use crate::server::Server;
@@ -259,6 +259,17 @@ impl Fault<ClientLink> for Cut {
     }
 }
 
+impl Ongoing for Partitioned {
+    fn proof(&self) -> Option<String> {
+        told(self.hits())
+    }
+
+    fn heal(&mut self) -> BoxFuture<'_, Result> {
+        self.remove();
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 impl<S: Service> Fault<Cluster<S>> for Partition {
     fn kind(&self) -> &'static FaultKind {
         &PARTITION
@@ -280,7 +291,7 @@ impl<S: Service> Fault<Cluster<S>> for Partition {
     fn begin<'a>(&'a self, cluster: &'a Cluster<S>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
         Box::pin(async move {
             let partitioned = cluster.partition(self.clone())?;
-            Ok(Box::new(Poisoned(partitioned.into_toxics())) as Box<dyn Ongoing>)
+            Ok(Box::new(partitioned) as Box<dyn Ongoing>)
         })
     }
 }

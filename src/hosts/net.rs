@@ -1,5 +1,6 @@
 //! A net of hosts, and the handles on it.
 
+use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -245,8 +246,13 @@ impl Net {
                 count,
             });
         }
+        self.cut_off(partition.cuts(&numbers))
+    }
+
+    /// Loses what goes from one host to another, of each of these pairs, by their numbers.
+    pub(crate) fn cut_off(&self, ways: BTreeSet<(usize, usize)>) -> Result<AddedImpairment, ImpairmentError> {
         self.add(Impairment {
-            ways: Ways::Pairs(partition.cuts(&numbers)),
+            ways: Ways::Pairs(ways),
             ..Impairment::cut()
         })
     }

@@ -18,7 +18,7 @@ use super::setup::{OpenConnection, Setup, Tap};
 use super::toxic::Stream;
 use crate::clock::human;
 use crate::down::{Down, StandIn};
-use crate::port::{Lease, local};
+use crate::port::Lease;
 
 /// How long the server may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -46,21 +46,38 @@ pub(super) enum What {
 /// Tells who made a connection, by the addresses of the client and of the proxy; `None` where that cannot be told.
 pub(crate) type Origin = Arc<dyn Fn(SocketAddr, SocketAddr) -> Option<String> + Send + Sync>;
 
+/// Makes the sockets that a proxy reaches its server by, where that is not in this process's own network.
+pub(super) type MakeSocket = Arc<dyn Fn() -> io::Result<TcpSocket> + Send + Sync>;
+
 /// Where a proxy's connections go; clones share it.
-#[derive(Debug, Clone)]
-pub(super) struct Target(Arc<Mutex<SocketAddr>>);
+#[derive(Clone)]
+pub(super) struct Target {
+    server: Arc<Mutex<SocketAddr>>,
+    make_socket: Option<MakeSocket>,
+}
 
 impl Target {
-    pub(super) fn new(server: SocketAddr) -> Self {
-        Self(Arc::new(Mutex::new(server)))
+    pub(super) fn new(server: SocketAddr, make_socket: Option<MakeSocket>) -> Self {
+        Self {
+            server: Arc::new(Mutex::new(server)),
+            make_socket,
+        }
     }
 
     pub(super) fn get(&self) -> SocketAddr {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set(&self, server: SocketAddr) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = server;
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+    }
+
+    fn socket(&self) -> io::Result<TcpSocket> {
+        match (&self.make_socket, self.get()) {
+            (Some(make), _) => make(),
+            (None, SocketAddr::V4(_)) => TcpSocket::new_v4(),
+            (None, SocketAddr::V6(_)) => TcpSocket::new_v6(),
+        }
     }
 }
 
@@ -74,8 +91,10 @@ enum Front {
 /// A proxy's listener, and its connections.
 pub(super) struct Acceptor {
     front: Front,
-    /// Held as long as the port is to stay its own.
-    lease: Lease,
+    /// Where it listens.
+    address: SocketAddr,
+    /// Held as long as the port is to stay its own; `None` where somebody else holds it.
+    _lease: Option<Lease>,
     target: Target,
     origin: Option<Origin>,
     seed: Seed,
@@ -90,7 +109,7 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(
-        (listener, lease): (TcpListener, Lease),
+        (listener, address, lease): (TcpListener, SocketAddr, Option<Lease>),
         target: Target,
         origin: Option<Origin>,
         seed: Seed,
@@ -99,7 +118,8 @@ impl Acceptor {
     ) -> Self {
         Self {
             front: Front::Up(listener),
-            lease,
+            address,
+            _lease: lease,
             target,
             origin,
             seed,
@@ -168,13 +188,14 @@ impl Acceptor {
             Front::Down(Some(stand_in)) => stand_in.release().await,
             Front::Down(None) => {}
         }
-        let address = local(self.lease.port());
         self.front = match down {
+            Some(Down::Refuse) => Front::Down(Some(StandIn::refusing())),
             Some(down) => {
-                let stand_in = StandIn::new(down, vec![address], Arc::clone(&self.tap.turned_away)).await;
-                Front::Down(Some(stand_in.map_err(|(_, error)| error)?))
+                let listener = TcpListener::bind(self.address).await?;
+                let turned_away = Arc::clone(&self.tap.turned_away);
+                Front::Down(Some(StandIn::new(down, vec![listener], turned_away)))
             }
-            None => Front::Up(TcpListener::bind(address).await?),
+            None => Front::Up(TcpListener::bind(self.address).await?),
         };
         Ok(())
     }
@@ -240,10 +261,9 @@ async fn accept(
 }
 
 fn take_or_make(spare: &mut Option<TcpSocket>, target: &Target) -> io::Result<TcpSocket> {
-    match (spare.take(), target.get()) {
-        (Some(spare), _) => Ok(spare),
-        (None, SocketAddr::V4(_)) => TcpSocket::new_v4(),
-        (None, SocketAddr::V6(_)) => TcpSocket::new_v6(),
+    match spare.take() {
+        Some(spare) => Ok(spare),
+        None => target.socket(),
     }
 }
 

@@ -10,7 +10,7 @@ use robust_test_harness::case::{Case, WeakCase};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::accept::{Acceptor, Command, Origin, Target, What};
+use super::accept::{Acceptor, Command, MakeSocket, Origin, Target, What};
 use super::entry::Entry;
 use super::hits::{Counter, Hits};
 use super::link::Ended;
@@ -105,25 +105,51 @@ impl Proxy {
         server: SocketAddr,
         origin: Option<Origin>,
     ) -> Result<Self, ProxyError> {
+        match Lease::new() {
+            Ok(lease) => {
+                let target = Target::new(server, None);
+                Self::start_at(case, name, (local(lease.port()), Some(lease)), target, origin)
+            }
+            Err(source) => Err(ProxyError::Start { proxy: name, source }),
+        }
+    }
+
+    /// The same at an address that the caller holds, where the server is reached by sockets that are made so.
+    pub(crate) fn start_gateway(
+        case: &Case,
+        name: String,
+        address: SocketAddr,
+        server: SocketAddr,
+        make_socket: MakeSocket,
+    ) -> Result<Self, ProxyError> {
+        let target = Target::new(server, Some(make_socket));
+        Self::start_at(case, name, (address, None), target, None)
+    }
+
+    fn start_at(
+        case: &Case,
+        name: String,
+        (address, lease): (SocketAddr, Option<Lease>),
+        target: Target,
+        origin: Option<Origin>,
+    ) -> Result<Self, ProxyError> {
         let failed = |source| ProxyError::Start {
             proxy: name.clone(),
             source,
         };
         let thread = NetworkThread::of(case).map_err(failed)?;
-        let lease = Lease::new().map_err(failed)?;
-        let address = local(lease.port());
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let setup = Arc::new(watch::Sender::new(Arc::default()));
         let (commands, orders) = mpsc::unbounded_channel();
-        let (tap, target) = (Arc::<Tap>::default(), Target::new(server));
+        let tap = Arc::<Tap>::default();
         let seed = case.seed().derive(&format!("proxy {name}"));
         let listener = {
             let _context = thread.runtime().enter();
             TcpListener::from_std(listener).map_err(failed)?
         };
         let acceptor = Acceptor::new(
-            (listener, lease),
+            (listener, address, lease),
             target.clone(),
             origin,
             seed,
@@ -261,6 +287,14 @@ impl Proxy {
 
     fn change(&self, change: impl FnOnce(&mut Setup)) {
         self.0.setup.send_modify(|setup| change(Arc::make_mut(setup)));
+    }
+
+    /// Has it listen no more, soon: nobody waits for that.
+    pub(crate) fn retire(&self) {
+        let (done, _nobody_asks) = oneshot::channel();
+        let what = What::Down(Down::Refuse);
+        // It has ended otherwise.
+        let _sent = self.0.commands.send(Command { what, done });
     }
 
     async fn tell(&self, what: What) -> Result<(), ProxyError> {

@@ -18,12 +18,14 @@ use super::reach::reach;
 use super::{Inner, Server};
 use crate::disk::{Disk, FUSE};
 use crate::front::Fronts;
+use crate::hosts::Net;
 use crate::instance::Instance;
 use crate::launch::StartError;
 use crate::member::Members;
 use crate::node::Node;
 use crate::origin;
 use crate::place::Place;
+use crate::seat::Seat;
 use crate::service::{Reset, ServerKind, Service, StartFn, none_registered, server_kinds};
 use crate::shared::{Shared, Sharing};
 use crate::supervisor::Supervisor;
@@ -83,16 +85,20 @@ impl<S: Service> Server<S> {
         case: &Case,
         kind: &'static ServerKind,
         site: &Site,
-        name: String,
-        number: usize,
+        (name, number): (String, usize),
         variants: Variants,
         members: &Members,
+        net: Option<&Net>,
     ) -> Result<Self, Error> {
         let settings = settings::<S>(site, number)?;
         let mut place = place(case, kind, name, number, variants, case.folder()?);
         if site.proxied {
             let name = place.name().to_owned();
             place = place.behind(Fronts::new(case, name, Some(origin::among(members))));
+        }
+        if let Some(net) = net {
+            let host = net.host(place.name())?;
+            place = place.seated(Seat::new(case, host));
         }
         if site.disk {
             let disk = disk(case, &place)?;
@@ -265,7 +271,7 @@ impl<S: Service> Param for Server<S> {
         let server = match sharing(kind, site, &case) {
             Some(sharing) => Self::shared(&case, kind, sharing, name, variants, &members).await?,
             None => {
-                let server = Self::prepare(&case, kind, site, name, 1, variants, &members)?;
+                let server = Self::prepare(&case, kind, site, (name, 1), variants, &members, None)?;
                 server.set_up().await?;
                 server
             }

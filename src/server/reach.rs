@@ -31,6 +31,9 @@ pub(super) fn reach(supervisor: &Supervisor) -> Reach {
     for (name, port) in place.leased() {
         line(&name, &crate::port::local(port));
     }
+    if let Some(seat) = place.seat() {
+        line("host", &seat.host().ip());
+    }
     line("files", &place.folder_path().display());
     line("log", &place.log().path().display());
     Reach {

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+use crate::Planted;
+
 /// The command for a node, which knows the others of its cluster; ready when its port `gossip` is.
 ///
 /// # Errors
@@ -71,6 +73,68 @@ pub async fn until_sees<S: AdminView<Admin = SocketAddr>>(node: &Server<S>, expe
     })
     .await?;
     Ok(())
+}
+
+/// Partitions a cluster of five in each way, and shows of each node whom it sees, until it is healed.
+///
+/// # Errors
+/// When a node sees another set of nodes than it should for 10 s.
+pub async fn partitions_cut_what_their_names_say<S: AdminView<Admin = SocketAddr>>(
+    db: &Cluster<S>,
+) -> Result {
+    let all = "1 2 3 4 5";
+    // Who is asked has to answer, so that one way cut is as good as two for this server.
+    for (partition, views) in [
+        (
+            Partition::Isolate(2),
+            ["1 3 4 5", "2", "1 3 4 5", "1 3 4 5", "1 3 4 5"],
+        ),
+        (Partition::Halves, ["1 2", "1 2", "3 4 5", "3 4 5", "3 4 5"]),
+        (Partition::Ring, ["1 2 5", "1 2 3", "2 3 4", "3 4 5", "1 4 5"]),
+        (
+            Partition::OneWay {
+                from: vec![1],
+                to: vec![2],
+            },
+            ["1 3 4 5", "2 3 4 5", all, all, all],
+        ),
+    ] {
+        until_sees(&db.node(1), all).await?;
+        let partitioned = db.partition(partition)?;
+        for (node, view) in db.nodes().iter().zip(views) {
+            until_sees(node, view).await?;
+        }
+        // One that starts meanwhile is cut off as it was.
+        db.node(2).restart().await?;
+        until_sees(&db.node(2), views[1]).await?;
+        // Clients reach it all the while.
+        assert_eq!(ask(&db.node(2), "here").await?, "2");
+        partitioned.until_it_bites(secs(10)).await?;
+        assert!(partitioned.heal()?.any());
+        for node in db.nodes() {
+            until_sees(&node, all).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A suite, and the server that it needs, by a user that nothing else runs as, with what that user can read: the checkout may
+/// be where only root can look. `before` is what root does first, in a mount namespace of its own, where it is not empty; it
+/// ends in `&&`.
+pub fn as_nobody((suite, server): (&str, &str), arguments: &str, before: &str) -> Planted {
+    let user = 200_000 + std::process::id();
+    let text = format!(
+        "cd \"$TMPDIR\" && cp \"$SUITE\" ../suite && cp \"$GOSSIP\" ../gossip && chmod -R a+rwX .. && {before} \
+         exec setpriv --reuid {user} --clear-groups ../suite --bin gossip=\"$PWD/../gossip\" {arguments}"
+    );
+    let planted = match before {
+        "" => Planted::new("sh"),
+        _ => Planted::new("unshare").args(["--mount", "sh"]),
+    };
+    planted
+        .args(["-c", &text])
+        .env("SUITE", suite)
+        .env("GOSSIP", server)
 }
 
 /// What a node answers to a line, over a connection of its own; empty when it closes that.

@@ -202,40 +202,7 @@ async fn a_partition_cuts_what_its_name_says_and_heals(
     #[nodes(5)]
     db: Cluster<Gossip>,
 ) -> Result {
-    let all = "1 2 3 4 5";
-    // Who is asked has to answer, so that one way cut is as good as two for this server.
-    for (partition, views) in [
-        (
-            Partition::Isolate(2),
-            ["1 3 4 5", "2", "1 3 4 5", "1 3 4 5", "1 3 4 5"],
-        ),
-        (Partition::Halves, ["1 2", "1 2", "3 4 5", "3 4 5", "3 4 5"]),
-        (Partition::Ring, ["1 2 5", "1 2 3", "2 3 4", "3 4 5", "1 4 5"]),
-        (
-            Partition::OneWay {
-                from: vec![1],
-                to: vec![2],
-            },
-            ["1 3 4 5", "2 3 4 5", all, all, all],
-        ),
-    ] {
-        until_sees(&db.node(1), all).await?;
-        let partitioned = db.partition(partition)?;
-        for (node, view) in db.nodes().iter().zip(views) {
-            until_sees(node, view).await?;
-        }
-        // One that starts meanwhile is cut off as it was.
-        db.node(2).restart().await?;
-        until_sees(&db.node(2), views[1]).await?;
-        // Clients reach it all the while.
-        assert_eq!(ask(&db.node(2), "here").await?, "2");
-        partitioned.until_it_bites(SOON).await?;
-        assert!(partitioned.heal()?.connections > 0);
-        for node in db.nodes() {
-            until_sees(&node, all).await?;
-        }
-    }
-    Ok(())
+    gossip::partitions_cut_what_their_names_say(&db).await
 }
 
 #[robust_test]
@@ -247,7 +214,7 @@ async fn a_partition_that_cannot_be_is_refused_with_its_reason(
         |cluster: &Cluster<Gossip>, partition| cluster.partition(partition).unwrap_err().to_string();
     assert_eq!(
         refused(&bare, Partition::Halves),
-        "cluster `bare` is not behind proxies: write `#[proxied]` on the parameter"
+        "the nodes of cluster `bare` reach one another directly: write `#[proxied]` on the parameter, or `#[hosts]`"
     );
     assert_eq!(
         refused(&db, Partition::Isolate(4)),

@@ -15,8 +15,9 @@ fn on_a_plain_one(
     #[on(broker)] on: Plain,
     #[proxied] proxied: Plain,
     #[disk] disk: Plain,
+    #[hosts] hosts: Plain,
 ) {
-    let _ = (broker, only, except, nodes, count, settings, on, proxied, disk);
+    let _ = (broker, only, except, nodes, count, settings, on, proxied, disk, hosts);
 }
 
 #[robust_test]

@@ -41,6 +41,7 @@ fn contents(
     #[on("a")] f: Broker,
     #[proxied(1)] g: Broker,
     #[disk(1)] h: Broker,
+    #[hosts(1)] i: Broker,
 ) {
 }
 

@@ -30,6 +30,7 @@ fn with_others(
     #[on(case)]
     #[proxied]
     #[disk]
+    #[hosts]
     value: u8,
 ) {
     let _ = (case, value);

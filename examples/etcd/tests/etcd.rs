@@ -33,24 +33,24 @@ impl Service for Etcd {
 }
 
 /// A member of a cluster, or a server on its own, which is a cluster of one.
-#[robust_server(Etcd, program = "etcd", cluster)]
+#[robust_server(Etcd, program = "etcd", cluster, provides("hosts"))]
 async fn etcd(node: &mut Node<Etcd>) -> Result<Instance> {
     let members = node.members().into_iter();
     let members: Vec<_> = members
         .map(|member| (member.name().to_owned(), member.address("peer")))
         .collect();
-    let client = node.address("client");
     let start = member::Start {
         name: node.name(),
         data: &node.data_dir()?,
-        client,
+        client: node.address("client"),
         peer: node.address("peer"),
         advertised_peer: node.advertised("peer"),
         members: &members,
         is_joining: node.is_joining(),
         settings: node.settings(),
     };
-    let healthy = move || async move { Operator::new(client).is_healthy().await };
+    let here = node.local_address("client");
+    let healthy = move || async move { Operator::new(here).is_healthy().await };
     let command = node.command("etcd").args(start.arguments());
     // It answers nobody before it has told the cluster its name, which takes the quorum.
     let command = command
@@ -315,6 +315,8 @@ mod concurrency;
 mod data;
 #[path = "etcd/disks.rs"]
 mod disks;
+#[path = "etcd/hosts.rs"]
+mod hosts;
 #[path = "etcd/leases.rs"]
 mod leases;
 #[path = "etcd/membership.rs"]

@@ -24,7 +24,7 @@ pub(super) fn expand(scenario: &Scenario, private: &TokenStream) -> TokenStream 
         parameters,
     } = scenario;
     let name = of_ident(&function.signature.ident);
-    let options = self::options(options, private);
+    let options = self::options(options, parameters, private);
     let sites = parameters.iter().map(|parameter| site(parameter, private));
     let begin = begin(scenario, private);
     let button = button(&function.signature.ident);
@@ -171,6 +171,9 @@ fn site(parameter: &Parameter, private: &TokenStream) -> TokenStream {
     if let Some(span) = parameter.disk {
         with("disk", span, quote!(true));
     }
+    if let Some(span) = parameter.hosts {
+        with("hosts", span, quote!(true));
+    }
     if let Some(settings) = &parameter.settings {
         let ty = respan(ty.clone(), settings.span);
         let span = settings.span.resolved_at(Span::mixed_site());
@@ -198,7 +201,7 @@ fn labels(labels: &[Label]) -> TokenStream {
 }
 
 /// `Options`, saying only what differs from the default.
-fn options(options: &Options, private: &TokenStream) -> TokenStream {
+fn options(options: &Options, parameters: &[Parameter], private: &TokenStream) -> TokenStream {
     let mut fields = Vec::new();
     if let Some(timeout) = options.timeout {
         let timeout = duration(timeout);
@@ -249,12 +252,19 @@ fn options(options: &Options, private: &TokenStream) -> TokenStream {
     if options.start_paused.is_some() {
         fields.push(quote!(start_paused: true));
     }
-    if !options.requires.is_empty() {
-        let requires = options.requires.iter().map(|requirement| {
-            let param = of_ident(&requirement.parameter);
-            let capability = &requirement.capability;
-            quote!(#private::Requirement { param: #param, capability: #capability })
-        });
+    let requires = options.requires.iter().map(|requirement| {
+        let param = of_ident(&requirement.parameter);
+        let capability = &requirement.capability;
+        quote!(#private::Requirement { param: #param, capability: #capability })
+    });
+    // Kinds whose nodes know no address but 127.0.0.1 cannot be on hosts, and say so by not providing it.
+    let on_hosts = parameters.iter().filter(|parameter| parameter.hosts.is_some());
+    let on_hosts = on_hosts.map(|parameter| {
+        let param = of_ident(&parameter.name);
+        quote!(#private::Requirement { param: #param, capability: "hosts" })
+    });
+    let requires: Vec<TokenStream> = requires.chain(on_hosts).collect();
+    if !requires.is_empty() {
         fields.push(quote!(requires: &[#(#requires),*]));
     }
     if !options.exclude.is_empty() {

@@ -29,6 +29,7 @@ pub(super) struct Parameter {
     pub(super) on: Option<At<Ident>>,
     pub(super) proxied: Option<Span>,
     pub(super) disk: Option<Span>,
+    pub(super) hosts: Option<Span>,
 }
 
 /// What an attribute said, and where the attribute is.
@@ -55,6 +56,7 @@ struct Attributes {
     on: Option<At<Ident>>,
     proxied: Option<Span>,
     disk: Option<Span>,
+    hosts: Option<Span>,
 }
 
 const WORDS: Words = Words {
@@ -169,6 +171,18 @@ const TABLE: &[Entry<Attributes>] = &[
             Ok(())
         },
     },
+    Entry {
+        name: "hosts",
+        usage: "#[hosts]",
+        repeats: false,
+        read: |attributes, argument| {
+            if !matches!(argument.value, ArgumentValue::Flag) {
+                return Err(argument.wrong("`hosts` takes nothing"));
+            }
+            attributes.hosts = Some(argument.name.span());
+            Ok(())
+        },
+    },
 ];
 
 /// Attributes of the compiler's that stay on the parameter.
@@ -222,6 +236,7 @@ impl Parameter {
             on,
             proxied,
             disk,
+            hosts,
         } = attributes;
         Some(Self {
             name,
@@ -236,6 +251,7 @@ impl Parameter {
             on,
             proxied,
             disk,
+            hosts,
         })
     }
 }

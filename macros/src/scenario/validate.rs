@@ -113,6 +113,7 @@ fn attributes(parameter: &Parameter, errors: &mut Errors) {
         ("on", parameter.on.as_ref().map(|at| at.span)),
         ("proxied", parameter.proxied),
         ("disk", parameter.disk),
+        ("hosts", parameter.hosts),
     ] {
         if let Some(span) = span {
             errors.at(span, format_args!("`#[{name}]` is not for plain values"));

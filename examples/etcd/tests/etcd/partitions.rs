@@ -1,4 +1,5 @@
-//! Members that do not hear one another: the proxies between them hold what they say, and let it go when it is over.
+//! Members that do not hear one another: the proxies between them hold what they say, and let it go when it is over; or they
+//! are on hosts of their own, and what they say is lost.
 
 use super::*;
 
@@ -17,6 +18,18 @@ async fn a_leader_that_is_cut_off_is_replaced_and_serves_nothing_fresh(
     #[proxied] db: Cluster<Etcd>,
     client: Client<Etcd>,
 ) -> Result {
+    the_leader_is_cut_off(db, client).await
+}
+
+#[robust_test(timeout = "120s")]
+async fn a_leader_whose_cable_is_cut_is_replaced_and_serves_nothing_fresh(
+    #[hosts] db: Cluster<Etcd>,
+    client: Client<Etcd>,
+) -> Result {
+    the_leader_is_cut_off(db, client).await
+}
+
+async fn the_leader_is_cut_off(db: Cluster<Etcd>, client: Client<Etcd>) -> Result {
     let old = db.until_settled(SETTLED).await?;
     put_at_last(&client, "key", "before").await?;
     let partition = db.partition(Partition::Isolate(old.number()))?;
@@ -58,6 +71,19 @@ async fn a_leader_that_hears_nobody_or_is_not_heard_costs_no_acknowledged_write(
     client: Client<Etcd>,
     #[values(leader = Deaf::Leader, followers = Deaf::Followers)] deaf: Deaf,
 ) -> Result {
+    one_way(db, client, deaf).await
+}
+
+#[robust_test(timeout = "120s")]
+async fn a_leader_whose_packets_are_lost_one_way_costs_no_acknowledged_write(
+    #[hosts] db: Cluster<Etcd>,
+    client: Client<Etcd>,
+    #[values(leader = Deaf::Leader, followers = Deaf::Followers)] deaf: Deaf,
+) -> Result {
+    one_way(db, client, deaf).await
+}
+
+async fn one_way(db: Cluster<Etcd>, client: Client<Etcd>, deaf: Deaf) -> Result {
     let leader = db.until_settled(SETTLED).await?;
     let rest = others(&db, &leader);
     let numbers: Vec<usize> = rest.iter().map(Server::number).collect();

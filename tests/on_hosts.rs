@@ -1,0 +1,107 @@
+//! Clusters whose nodes are on hosts of their own, through the runner. Skipped where there can be none.
+
+use robust_test::hosts::Net;
+use robust_test_tests::gossip;
+use robust_test_tests::{Finished, Planted, Privilege, is_allowed};
+
+const ON_HOSTS: &str = env!("CARGO_BIN_EXE_on-hosts");
+const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
+
+fn planted(arguments: &[&str]) -> Planted {
+    Planted::new(ON_HOSTS)
+        .args(["--bin", concat!("gossip=", env!("CARGO_BIN_EXE_gossip-server"))])
+        .args(arguments)
+}
+
+/// How many scenarios there are that are to pass.
+const CASES: usize = 8;
+
+/// How many cases have this status.
+fn count(finished: &Finished, status: &str) -> usize {
+    let verdicts = finished.verdicts();
+    verdicts
+        .values()
+        .filter(|verdict| verdict.status == status)
+        .count()
+}
+
+/// Each with the kind that can be on a host, and skipped with the one that cannot.
+fn all_pass(finished: &Finished) {
+    assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
+    assert_eq!(count(finished, "passed"), CASES, "{}", finished.stdout);
+    assert_eq!(count(finished, "skipped"), CASES);
+    let why = "8 skipped: kind \"local\" of parameter \"db\" does not provide \"hosts\"";
+    assert!(finished.stdout.contains(why), "{}", finished.stdout);
+}
+
+#[test]
+fn nodes_on_hosts_are_reached_cut_off_and_moved() {
+    if is_allowed(Net::available()) {
+        all_pass(&planted(&["--skip-tag", "fails"]).run());
+    }
+}
+
+#[test]
+fn who_is_not_root_can_do_the_same_with_user_namespaces() {
+    if !Privilege::Mount.is_granted() || !Privilege::OtherUser.is_granted() || !is_allowed(Net::available()) {
+        return;
+    }
+    let open = "mount -t tmpfs -o dev none /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&";
+    all_pass(&gossip::as_nobody((ON_HOSTS, GOSSIP), "--skip-tag fails", open).run());
+}
+
+#[test]
+fn where_there_are_no_hosts_the_cases_are_skipped_with_the_reason() {
+    if !Privilege::Mount.is_granted() || !Privilege::OtherUser.is_granted() {
+        return;
+    }
+    let none = "mount -t tmpfs none /dev/net &&";
+    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), "--skip-tag fails", none).run();
+    assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
+    assert_eq!(count(&finished, "skipped"), 2 * CASES, "{}", finished.stdout);
+    let why = "8 skipped: `namespaces` is not available: this system has no /dev/net/tun";
+    assert!(finished.stdout.contains(why), "{}", finished.stdout);
+    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), "--skip-tag fails", none)
+        .env("ROBUST_REQUIRE", "namespaces")
+        .run();
+    assert_eq!(
+        finished.code(),
+        Some(101),
+        "{}{}",
+        finished.stdout,
+        finished.stderr
+    );
+    assert_eq!(count(&finished, "errored"), CASES, "{}", finished.stdout);
+}
+
+#[test]
+fn whoever_asks_for_a_host_that_there_is_not_is_told_what_to_write() {
+    if !is_allowed(Net::available()) {
+        return;
+    }
+    let finished = planted(&["--tag", "fails"]).run();
+    assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
+    let verdicts = finished.verdicts();
+    let message = |name: &str| {
+        let found = verdicts.iter().find(|(case, _)| case.starts_with(name));
+        &*found
+            .unwrap_or_else(|| panic!("{name} among {:?}", verdicts.keys()))
+            .1
+            .message
+    };
+    assert_eq!(
+        message("a_cluster_without"),
+        "the nodes of cluster `db` are on no hosts of their own: write `#[hosts]` on the parameter"
+    );
+    assert_eq!(
+        message("a_node_without"),
+        "node `db-1` is on no host of its own: write `#[hosts]` on the parameter of its cluster"
+    );
+    assert!(
+        message("what_runs_inside").starts_with(
+            "node `db-1` cannot be on a host of its own (`#[hosts]`), as it runs inside this process"
+        ),
+        "{}",
+        message("what_runs_inside")
+    );
+}
