@@ -27,9 +27,9 @@ pub struct TlsFiles {
 pub struct Placed<'a> {
     /// What processes and `CONFIG GET proc-title-template` call it: a name without spaces.
     pub name: &'a str,
-    /// Where it listens without TLS, at 127.0.0.1.
-    pub port: u16,
-    /// Where it listens with TLS, and with what.
+    /// Where it listens without TLS.
+    pub address: SocketAddr,
+    /// At which port it listens with TLS, and with what.
     pub tls: Option<(u16, TlsFiles)>,
     /// Where its data goes; the folder must exist.
     pub folder: &'a Path,
@@ -41,15 +41,17 @@ pub struct Placed<'a> {
     pub login: bool,
 }
 
-/// The text of `redis.conf`: one server at 127.0.0.1, the log on stdout.
+/// The text of `redis.conf`: one server at one address, the log on stdout.
 pub fn render(placed: &Placed<'_>, settings: &KvSettings) -> String {
     let mut text = String::new();
     let mut line = |line: std::fmt::Arguments<'_>| {
         let _ = text.write_fmt(line);
         text.push('\n');
     };
-    line(format_args!("bind 127.0.0.1"));
-    line(format_args!("port {}", placed.port));
+    line(format_args!("bind {}", placed.address.ip()));
+    line(format_args!("port {}", placed.address.port()));
+    // Else it serves nobody but 127.0.0.1 where users need no password.
+    line(format_args!("protected-mode no"));
     line(format_args!("dir {}", quoted(placed.folder)));
     line(format_args!("proc-title-template \"{{title}} {}\"", placed.name));
     line(format_args!("loglevel verbose"));
@@ -108,7 +110,7 @@ mod tests {
     fn placed(persistence: Persistence) -> Placed<'static> {
         Placed {
             name: "db-2",
-            port: 7000,
+            address: ([10, 0, 0, 1], 7000).into(),
             tls: None,
             folder: Path::new("/tmp/a \"b\""),
             primary: None,
@@ -121,6 +123,7 @@ mod tests {
     fn a_configuration_says_what_was_asked_for() {
         let text = render(&placed(Persistence::AofAlways), &KvSettings::default());
         for line in [
+            "bind 10.0.0.1",
             "port 7000",
             "dir \"/tmp/a \\\"b\\\"\"",
             "appendfsync always",

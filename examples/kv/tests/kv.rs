@@ -76,7 +76,8 @@ async fn start_mini_redis(node: &mut Node<Kv>) -> Result<Instance> {
         "process",
         "many-connections",
         "tls",
-        "acl"
+        "acl",
+        "hosts"
     ),
     variants(
         persistence = ["rdb", "none", "aof-everysec", "aof-always"],
@@ -104,7 +105,7 @@ async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
     };
     let placed = Placed {
         name: node.name(),
-        port: node.port("redis"),
+        address: node.address("redis"),
         tls,
         folder: &node.data_dir()?,
         primary: (!is_primary)
@@ -117,14 +118,14 @@ async fn start_redis(node: &mut Node<Kv>) -> Result<Instance> {
         login: node.variant("user") == "acl",
     };
     let config = node.write_file("redis.conf", redis_server::render(&placed, settings))?;
-    let address = node.address("redis");
+    let here = node.local_address("redis");
     Ok(node
         .command("redis-server")
         .arg(config)
         .ready_when(tcp("redis"))
         .ready_when(log_line("Ready to accept connections"))
         .healthy_when(probe("PING is answered", move || async move {
-            operator(address).await?.run("PING", &[]).await?;
+            operator(here).await?.run("PING", &[]).await?;
             Ok::<_, Error>(())
         }))
         .fail_on_log("a crash report of redis", "REDIS BUG REPORT START")

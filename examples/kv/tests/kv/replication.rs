@@ -1,5 +1,7 @@
 //! A primary and two replicas.
 
+use robust_test::hosts::{Checksum, Impairment};
+
 use super::*;
 
 /// Every node sees every other one, and node 1 leads.
@@ -131,6 +133,52 @@ async fn replicas_behind_slow_links_that_break_come_to_have_all(
     assert!(again >= 2 * BREAKS as u64, "{again} connections");
     assert!(slow.iter().all(|toxic| toxic.hits().bytes > 0), "{slow:?}");
     Ok(())
+}
+
+#[robust_test(timeout = "90s")]
+async fn replicas_on_a_bad_network_come_to_have_all(
+    #[hosts] db: Cluster<Kv>,
+    client: Client<Kv>,
+    faults: Faults,
+) -> Result {
+    const PHASE: usize = 100;
+    settled(&db).await?;
+    let write = async |from: usize| {
+        for number in from..from + PHASE {
+            client.set(&format!("{number}"), &[b'x'; 1000]).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    let mut bad = Vec::new();
+    for impairment in [
+        Impairment::loss(0.05),
+        Impairment::delay(millis(5)).jitter(millis(5)).reordering(),
+        Impairment::corrupt(0.02, Checksum::Wrong),
+    ] {
+        bad.push(impairment.inject(db.net()).await?);
+    }
+    write(0).await?;
+    let cut = Partition::Isolate(3).inject(&db).await?;
+    write(PHASE).await?;
+    assert_eq!(client.wait(1, SOON).await?, 1);
+    assert_eq!(client.wait(2, millis(300)).await?, 1, "the third one is cut off");
+    // Who waits for an acknowledgement that was lost says nothing for a while.
+    cut.until_proved(SOON).await?;
+    cut.heal().await?;
+    write(2 * PHASE).await?;
+    assert_eq!(client.wait(2, secs(30)).await?, 2);
+    for number in [2, 3] {
+        let replica = Client::connect_to(&client, &db.node(number)).await?;
+        for number in 0..3 * PHASE {
+            let found = replica.get(&number.to_string()).await?;
+            assert_eq!(found.as_deref(), Some(&[b'x'; 1000][..]), "{number}");
+        }
+    }
+    for fault in bad {
+        fault.heal().await?;
+    }
+    assert!(faults.timeline().len() >= 4 * 4, "{:?}", faults.timeline());
+    settled(&db).await
 }
 
 /// As redis' documentation warns ("Safety of replication when master has persistence turned off").
