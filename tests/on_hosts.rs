@@ -13,6 +13,8 @@ fn planted(arguments: &[&str]) -> Planted {
         .args(arguments)
 }
 
+const NOT_AS_ROOT: &str = "--skip-tag fails --skip-tag root";
+
 /// How many scenarios there are that are to pass.
 const CASES: usize = 8;
 
@@ -37,7 +39,17 @@ fn all_pass(finished: &Finished) {
 #[test]
 fn nodes_on_hosts_are_reached_cut_off_and_moved() {
     if is_allowed(Net::available()) {
-        all_pass(&planted(&["--skip-tag", "fails"]).run());
+        all_pass(&planted(&["--skip-tag", "fails", "--skip-tag", "root"]).run());
+    }
+}
+
+#[test]
+fn a_host_without_ports_serves_those_that_have_one() {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_allowed(is_root.then_some(()).ok_or("this user is not root")) && is_allowed(Net::available()) {
+        let finished = planted(&["--tag", "root"]).run();
+        assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
+        assert_eq!(count(&finished, "passed"), 1, "{}", finished.stdout);
     }
 }
 
@@ -47,7 +59,7 @@ fn who_is_not_root_can_do_the_same_with_user_namespaces() {
         return;
     }
     let open = "mount -t tmpfs -o dev none /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&";
-    all_pass(&gossip::as_nobody((ON_HOSTS, GOSSIP), "--skip-tag fails", open).run());
+    all_pass(&gossip::as_nobody((ON_HOSTS, GOSSIP), NOT_AS_ROOT, open).run());
 }
 
 #[test]
@@ -56,12 +68,12 @@ fn where_there_are_no_hosts_the_cases_are_skipped_with_the_reason() {
         return;
     }
     let none = "mount -t tmpfs none /dev/net &&";
-    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), "--skip-tag fails", none).run();
+    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), NOT_AS_ROOT, none).run();
     assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
     assert_eq!(count(&finished, "skipped"), 2 * CASES, "{}", finished.stdout);
     let why = "8 skipped: `namespaces` is not available: this system has no /dev/net/tun";
     assert!(finished.stdout.contains(why), "{}", finished.stdout);
-    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), "--skip-tag fails", none)
+    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), NOT_AS_ROOT, none)
         .env("ROBUST_REQUIRE", "namespaces")
         .run();
     assert_eq!(

@@ -73,13 +73,11 @@ pub(super) fn mount(device: &OwnedFd, at: &Path) -> Result<(), Errno> {
     rustix::mount::mount(SOURCE, at, "fuse", flags, Some(options.as_c_str()))
 }
 
-/// Unmounts it; where it is in use, whoever uses it gets errors from now on.
+/// Unmounts it. Whoever uses it gets errors from now on, also who has it among mounts of its own, as containers do that began
+/// meanwhile: without force it would go on as long as they do. What a process that goes on wrote by way of memory alone is lost.
 pub(super) fn unmount(at: &Path) -> io::Result<()> {
-    match rustix::mount::unmount(at, UnmountFlags::empty()) {
-        Err(Errno::BUSY) => Ok(rustix::mount::unmount(
-            at,
-            UnmountFlags::FORCE | UnmountFlags::DETACH,
-        )?),
-        other => Ok(other?),
-    }
+    Ok(rustix::mount::unmount(
+        at,
+        UnmountFlags::FORCE | UnmountFlags::DETACH,
+    )?)
 }

@@ -508,12 +508,15 @@ async fn files_mapped_into_memory_are_read_and_written() {
     if !are_installed(&["python3"]) {
         return;
     }
-    let ran = Command::new("python3")
-        .args(["-c", script])
-        .arg(disk.path().join("file"))
-        .output()
-        .unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let run = |script: &str| {
+        let ran = Command::new("python3")
+            .args(["-c", script])
+            .arg(disk.path().join("file"))
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    };
+    run(script);
     let content = || std::fs::read(disk.path().join("file")).unwrap();
     assert_eq!(&content()[..6], b"PWRITE");
     assert_eq!(&content()[4096..4102], b"nonced");
@@ -521,7 +524,40 @@ async fn files_mapped_into_memory_are_read_and_written() {
     // `msync` syncs the file.
     assert_eq!(&content()[..6], b"PWrite");
     assert_eq!(&content()[4096..4102], b"synced");
+    // The system asks who ends for it.
+    run("import mmap, os, sys\n\
+        f = os.open(sys.argv[1], os.O_RDWR)\n\
+        m = mmap.mmap(f, 8192, mmap.MAP_SHARED)\n\
+        m[4096:4102] = b'mapped'; os._exit(0)\n");
+    unmounted(&fixture).await;
+    let kept = std::fs::read(disk.backing().join("file")).unwrap();
+    assert_eq!(&kept[4096..4102], b"mapped");
     assert_eq!(fixture.end().await, [""; 0]);
+}
+
+/// As containers and sandboxes have, which copy what is mounted when they begin.
+#[tokio::test]
+async fn a_disk_that_others_have_in_mounts_of_their_own_is_unmounted_all_the_same() {
+    let Some((fixture, disk)) = mounted().await else {
+        return;
+    };
+    let file = disk.path().join("file");
+    std::fs::write(&file, "here").unwrap();
+    let mut copy = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "cat \"$0\"; read line; cat \"$0\""])
+        .arg(&file)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut there = [0; 4];
+    std::io::Read::read_exact(copy.stdout.as_mut().unwrap(), &mut there).unwrap();
+    assert_eq!(&there, b"here");
+    unmounted(&fixture).await;
+    // It is told that there is no disk any more.
+    drop(copy.stdin.take());
+    assert!(!copy.wait().unwrap().success());
 }
 
 #[tokio::test]

@@ -143,6 +143,39 @@ async fn a_node_keeps_its_host_over_kill_restart_and_other_ports(#[hosts] db: Cl
     Ok(())
 }
 
+/// It sets how many ports its host has for connections that it makes, which takes root.
+#[robust_test(tags("root"))]
+async fn where_no_port_is_left_connections_end_and_nobody_waits(#[hosts] db: Cluster<Gossip>) -> Result {
+    const PORTS: usize = 10;
+    let node = db.node(1);
+    let mut limit = std::process::Command::new("sh");
+    limit.args(["-c", "echo 40000 40009 > /proc/sys/net/ipv4/ip_local_port_range"]);
+    node.host().enter(&mut limit)?;
+    assert!(limit.status()?.success());
+    let ask_again = async || {
+        let mut stream = BufReader::new(TcpStream::connect(node.endpoint("gossip")).await?);
+        let said = answer_within(&mut stream, "here", SOON).await?;
+        said.context("it was kept waiting")?;
+        Ok::<_, Error>(stream)
+    };
+    let mut kept = Vec::new();
+    while let Ok(stream) = ask_again().await {
+        kept.push(stream);
+        assert!(kept.len() <= PORTS, "there are no more ports");
+    }
+    assert_eq!(kept.len(), PORTS);
+    // The other nodes have theirs.
+    assert_eq!(ask(&db.node(2), "here").await?, "2");
+    for stream in &mut kept {
+        assert!(answer_within(stream, "here", SOON).await?.is_some());
+    }
+    // Whose server ended first gives its port back at once.
+    node.kill().await?;
+    drop(kept);
+    node.start().await?;
+    ask_again().await.map(drop)
+}
+
 #[robust_test]
 async fn what_stands_in_for_a_node_is_on_its_host(#[hosts] db: Cluster<Gossip>) -> Result {
     let node = db.node(3);

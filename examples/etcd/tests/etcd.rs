@@ -315,6 +315,8 @@ mod concurrency;
 mod data;
 #[path = "etcd/disks.rs"]
 mod disks;
+#[path = "etcd/hostile.rs"]
+mod hostile;
 #[path = "etcd/hosts.rs"]
 mod hosts;
 #[path = "etcd/leases.rs"]
