@@ -139,7 +139,8 @@ impl<S: Service> Server<S> {
         self.place().version()
     }
 
-    /// Where it listens: the port that its start function asked for by this name. The same after a restart.
+    /// Where it listens: the port that its start function asked for by this name. The same after a restart. Of a node on a
+    /// host of its own, where this process and clients reach it.
     ///
     /// # Panics
     /// When its start function asked for no port of that name, or for one that is not for clients

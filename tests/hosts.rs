@@ -2,10 +2,10 @@
 //! on it, and a worker that had some goes on. Skipped where there can be none.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use robust_test::hosts::Net;
-use robust_test_tests::{Planted, Signal, is_allowed};
+use robust_test_tests::{Planted, Signal, is_allowed, is_kept};
 
 const HOSTS: &str = env!("CARGO_BIN_EXE_hosts-suite");
 
@@ -19,25 +19,6 @@ fn networks(folder: &Path) -> BTreeMap<String, (String, String)> {
         (name, (network.to_owned(), worker.to_owned()))
     });
     told.collect()
-}
-
-/// Whether a process of this machine is in the network, or has a descriptor of it.
-fn is_kept(network: &str) -> bool {
-    assert!(network.starts_with("net:["), "{network}");
-    let links = |folder: PathBuf| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok())
-    };
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let of = |process: PathBuf| {
-        ["fd", "ns"]
-            .map(|kind| links(process.join(kind)))
-            .into_iter()
-            .flatten()
-    };
-    processes
-        .flat_map(|process| of(process.path()))
-        .any(|link| link == Path::new(network))
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Clusters whose nodes are on hosts of their own, through the runner. Skipped where there can be none.
 
+use std::collections::BTreeSet;
+
 use robust_test::hosts::Net;
 use robust_test_tests::gossip;
-use robust_test_tests::{Finished, Planted, Privilege, is_allowed};
+use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, is_kept};
 
 const ON_HOSTS: &str = env!("CARGO_BIN_EXE_on-hosts");
 const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
@@ -13,7 +15,7 @@ fn planted(arguments: &[&str]) -> Planted {
         .args(arguments)
 }
 
-const NOT_AS_ROOT: &str = "--skip-tag fails --skip-tag root";
+const NOT_AS_ROOT: &str = "--skip-tag fails --skip-tag alone";
 
 /// How many scenarios there are that are to pass.
 const CASES: usize = 8;
@@ -39,7 +41,7 @@ fn all_pass(finished: &Finished) {
 #[test]
 fn nodes_on_hosts_are_reached_cut_off_and_moved() {
     if is_allowed(Net::available()) {
-        all_pass(&planted(&["--skip-tag", "fails", "--skip-tag", "root"]).run());
+        all_pass(&planted(&["--skip-tag", "fails", "--skip-tag", "alone"]).run());
     }
 }
 
@@ -84,6 +86,38 @@ fn where_there_are_no_hosts_the_cases_are_skipped_with_the_reason() {
         finished.stderr
     );
     assert_eq!(count(&finished, "errored"), CASES, "{}", finished.stdout);
+}
+
+#[test]
+fn nothing_is_left_of_the_nodes_of_a_runner_that_is_killed() {
+    if !is_allowed(Net::available()) {
+        return;
+    }
+    let suite = planted(&["--ignored", "waits"]).start();
+    let networks = || -> BTreeSet<String> {
+        let processes = suite.processes();
+        let nodes = processes
+            .iter()
+            .filter(|(_, line)| line.contains("gossip-server"));
+        let networks = nodes.filter_map(|(pid, _)| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok());
+        networks
+            .map(|network| network.display().to_string())
+            .filter(|network| *network != own_network())
+            .collect()
+    };
+    suite.wait_until("each node is on a host", |_| networks().len() == 3);
+    let networks = networks();
+    assert!(networks.iter().all(|network| is_kept(network)), "{networks:?}");
+    suite.signal(Signal::KILL);
+    suite.finish();
+    for network in networks {
+        assert!(!is_kept(&network), "{network}");
+    }
+}
+
+fn own_network() -> String {
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap();
+    network.display().to_string()
 }
 
 #[test]

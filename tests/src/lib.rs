@@ -432,6 +432,28 @@ pub fn is_allowed<E: std::fmt::Display>(available: Result<(), E>) -> bool {
     available.is_ok()
 }
 
+/// Whether a process of this machine is in the network, or has a descriptor of it.
+///
+/// # Panics
+/// When it is not called as the kernel calls networks.
+pub fn is_kept(network: &str) -> bool {
+    assert!(network.starts_with("net:["), "{network}");
+    let links = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok())
+    };
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let of = |process: PathBuf| {
+        ["fd", "ns"]
+            .map(|kind| links(process.join(kind)))
+            .into_iter()
+            .flatten()
+    };
+    processes
+        .flat_map(|process| of(process.path()))
+        .any(|link| link == Path::new(network))
+}
+
 fn marked(mark: &str) -> Vec<(u32, String)> {
     let needle = format!("{MARK}={mark}");
     let mut found = Vec::new();

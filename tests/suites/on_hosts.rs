@@ -144,7 +144,7 @@ async fn a_node_keeps_its_host_over_kill_restart_and_other_ports(#[hosts] db: Cl
 }
 
 /// It sets how many ports its host has for connections that it makes, which takes root.
-#[robust_test(tags("root"))]
+#[robust_test(tags("alone", "root"))]
 async fn where_no_port_is_left_connections_end_and_nobody_waits(#[hosts] db: Cluster<Gossip>) -> Result {
     const PORTS: usize = 10;
     let node = db.node(1);
@@ -237,6 +237,14 @@ async fn a_certificate_is_valid_for_the_address_of_the_host(#[hosts] db: Cluster
     let names = std::fs::read_to_string(files.certificate.with_file_name("names.txt"))?;
     let ip = node.host().ip().to_string();
     assert!(names.lines().any(|name| name == ip), "{ip}: {names}");
+    Ok(())
+}
+
+#[robust_test(tags("alone"), ignore = "until its runner is killed", timeout = "1h")]
+async fn waits(#[hosts] db: Cluster<Gossip>) -> Result {
+    let _cut = db.partition(Partition::Isolate(1))?;
+    std::future::pending::<()>().await;
+    drop(db);
     Ok(())
 }
 
