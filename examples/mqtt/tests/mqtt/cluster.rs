@@ -3,6 +3,8 @@
 //! Where members die under load the client is `rumqttc`: `mosquitto_pub` does not say that its broker is gone, but waits
 //! until it is there again.
 
+// Each has three members that elect one of them, within seconds: many at once would be a test of the machine's processors.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -39,7 +41,7 @@ async fn publish_at_last(client: &dyn MqttClient, payload: &str) -> Result {
     Ok(())
 }
 
-#[robust_test(timeout = "60s")]
+#[robust_test(timeout = "60s", weight = 4)]
 async fn agrees_on_a_leader_and_on_another_when_it_dies(broker: Cluster<Mqtt>) -> Result {
     let leader = broker.until_settled(SETTLED).await?;
     leader.kill().await?;
@@ -50,7 +52,7 @@ async fn agrees_on_a_leader_and_on_another_when_it_dies(broker: Cluster<Mqtt>) -
     Ok(())
 }
 
-#[robust_test(timeout = "60s")]
+#[robust_test(timeout = "60s", weight = 4)]
 async fn a_message_reaches_the_clients_of_every_member(
     broker: Cluster<Mqtt>,
     client: Client<Mqtt>,
@@ -68,15 +70,16 @@ async fn a_message_reaches_the_clients_of_every_member(
         let publisher = at(&client, &node).await?;
         publisher.publish("news", node.name().as_bytes(), qos).await?;
         for subscriber in &subscribers {
-            expect(&**subscriber, node.name())
-                .await
-                .context(Client::link(subscriber).server_name().to_owned())?;
+            let at = Client::link(subscriber).server_name();
+            let message = subscriber.next(SETTLED).await;
+            let message = message.context(format!("{at} waits for {:?}", node.name()))?;
+            assert_eq!(message.text(), node.name(), "at {at}");
         }
     }
     Ok(())
 }
 
-#[robust_test(timeout = "60s")]
+#[robust_test(timeout = "60s", weight = 4)]
 async fn a_retained_message_greets_at_every_member(broker: Cluster<Mqtt>, client: Client<Mqtt>) -> Result {
     broker.until_settled(SETTLED).await?;
     client.retain("weather", b"rain", Qos::AtLeastOnce).await?;
@@ -94,7 +97,7 @@ async fn a_retained_message_greets_at_every_member(broker: Cluster<Mqtt>, client
     Ok(())
 }
 
-#[robust_test(timeout = "60s")]
+#[robust_test(timeout = "60s", weight = 4)]
 async fn a_session_is_resumed_at_another_member(
     broker: Cluster<Mqtt>,
     publisher: Client<Mqtt>,
@@ -235,7 +238,7 @@ async fn absent(client: &Client<Mqtt>) -> Result<ConnectOptions> {
     Ok(session)
 }
 
-#[robust_test(timeout = "120s")]
+#[robust_test(timeout = "120s", weight = 4)]
 async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
     broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -259,6 +262,7 @@ async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
 }
 
 #[robust_test(
+    weight = 4,
     timeout = "180s",
     ignore = "nats-server 2.9.10 loses in one run of ten what it acknowledges while a member leaves, and a known failure has to \
               fail each time: back again, the member lacks the message that the other two have, and as the leader of the \
@@ -283,7 +287,7 @@ enum Role {
     Follower,
 }
 
-#[robust_test(timeout = "120s")]
+#[robust_test(timeout = "120s", weight = 4)]
 async fn one_of_three_may_be_killed(
     broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -308,7 +312,7 @@ async fn one_of_three_may_be_killed(
     Ok(())
 }
 
-#[robust_test(timeout = "120s")]
+#[robust_test(timeout = "120s", weight = 4)]
 async fn the_last_of_three_acknowledges_nothing(
     broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -333,7 +337,7 @@ async fn the_last_of_three_acknowledges_nothing(
     assert_kept(&*client, &session, &[1, 3]).await
 }
 
-#[robust_test(timeout = "90s")]
+#[robust_test(timeout = "90s", weight = 4)]
 async fn a_partition_costs_nothing_that_was_acknowledged(
     #[proxied] broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -341,6 +345,8 @@ async fn a_partition_costs_nothing_that_was_acknowledged(
     let cut_off = broker.until_settled(SETTLED).await?;
     let rest = others(&broker, &cut_off);
     let subscriber = at(&client, &rest[0]).await?;
+    let session = subscriber.options().persistent();
+    subscriber.connect(session.clone()).await?;
     subscriber.subscribe("news", Qos::AtLeastOnce).await?;
     let load = Load::on(at_each(&client, &rest).await?);
     load.goes_on(20).await?;
@@ -350,23 +356,19 @@ async fn a_partition_costs_nothing_that_was_acknowledged(
     partition.heal()?;
     broker.until_settled(SETTLED).await?;
     load.goes_on(20).await?;
-    let acknowledged = load.end().await?;
-    publish_at_last(&*at(&client, &cut_off).await?, "end").await?;
-    let mut arrived = BTreeSet::new();
-    loop {
-        let message = subscriber.next(SETTLED).await?;
-        match message.text().parse::<usize>() {
-            Ok(number) => drop(arrived.insert(number)),
-            Err(_) => break,
-        }
+    let mut missing: BTreeSet<usize> = load.end().await?.into_iter().collect();
+    // The one that was cut off serves again.
+    const LAST: usize = usize::MAX;
+    publish_at_last(&*at(&client, &cut_off).await?, &LAST.to_string()).await?;
+    missing.insert(LAST);
+    while !missing.is_empty()
+        && let Ok(message) = subscriber.next(SOON).await
+    {
+        missing.remove(&message.text().parse()?);
     }
-    let missing: Vec<_> = acknowledged
-        .iter()
-        .filter(|number| !arrived.contains(number))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "acknowledged and never delivered: {missing:?}"
-    );
+    // One that was under way when its member lost the lead is sent again to who comes back.
+    if !missing.is_empty() {
+        assert_kept(&*subscriber, &session, &Vec::from_iter(missing)).await?;
+    }
     Ok(())
 }
