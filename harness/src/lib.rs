@@ -11,6 +11,7 @@ pub mod case;
 pub mod caught;
 pub mod error;
 pub mod expansion;
+pub mod groups;
 pub mod leak;
 pub mod mechanism;
 pub mod param;

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::mount::UnmountFlags;
+
+use crate::reaper;
 
 const TABLE: &str = "/proc/self/mountinfo";
 
@@ -27,7 +29,7 @@ pub(crate) struct Mount {
 
 /// What is mounted at or below `folder`, what was mounted first before what is upon it.
 pub(crate) fn below(folder: &Path) -> Vec<Mount> {
-    let text = std::fs::read(TABLE).unwrap_or_default();
+    let text = table();
     // Nearly always there is none.
     let Some(name) = folder
         .file_name()
@@ -88,7 +90,7 @@ pub(crate) fn unmount_below(folder: &Path) -> Vec<Mount> {
 /// runs that were killed, reaper and all.
 pub(crate) fn left_by_killed_runs(temporary: &Path, prefix: &str) -> Vec<PathBuf> {
     let temporary = temporary.canonicalize().unwrap_or_else(|_| temporary.to_owned());
-    let text = std::fs::read(TABLE).unwrap_or_default();
+    let text = table();
     let names: BTreeSet<OsString> = parse(&text)
         .iter()
         .filter_map(|mount| {
@@ -100,41 +102,63 @@ pub(crate) fn left_by_killed_runs(temporary: &Path, prefix: &str) -> Vec<PathBuf
                 .next()
                 .map(OsStr::to_owned)
         })
-        .filter(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()) && !is_in_use(name))
+        .filter(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()) && !reaper::waits_for(name))
         .collect();
     names.iter().map(|name| temporary.join(name)).collect()
 }
 
-/// Whether a folder of this name is that of a run that is not over: its reaper has it as an argument.
-fn is_in_use(name: &OsStr) -> bool {
-    crate::processes::pids().any(|pid| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
-            let mut arguments = line.split(|&byte| byte == 0);
-            arguments.any(|argument| Path::new(OsStr::from_bytes(argument)).file_name() == Some(name))
+/// The table of mounts of this process; empty where it cannot be read.
+pub(crate) fn table() -> Vec<u8> {
+    std::fs::read(TABLE).unwrap_or_default()
+}
+
+/// A line of the table, as it is written there.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    device: &'a [u8],
+    root: &'a [u8],
+    at: &'a [u8],
+    pub(crate) kind: &'a [u8],
+    /// Those of the file system, with commas between them.
+    pub(crate) options: &'a [u8],
+}
+
+impl Line<'_> {
+    pub(crate) fn at(&self) -> PathBuf {
+        PathBuf::from(OsString::from_vec(unescaped(self.at)))
+    }
+
+    /// What of the file system is mounted.
+    pub(crate) fn root(&self) -> PathBuf {
+        PathBuf::from(OsString::from_vec(unescaped(self.root)))
+    }
+}
+
+/// Lines are `ID PARENT MAJOR:MINOR ROOT AT OPTIONS .. - KIND SOURCE OPTIONS` (`proc_pid_mountinfo(5)`).
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+        let dash = fields.iter().position(|field| *field == b"-")?;
+        Some(Line {
+            device: fields.get(2)?,
+            root: fields.get(3)?,
+            at: fields.get(4)?,
+            kind: fields.get(dash + 1)?,
+            options: fields.get(dash + 3).copied().unwrap_or_default(),
         })
     })
 }
 
-/// Lines are `ID PARENT MAJOR:MINOR ROOT AT OPTIONS .. - KIND SOURCE ..` (`proc_pid_mountinfo(5)`).
 fn parse(text: &[u8]) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for line in text.split(|&byte| byte == b'\n') {
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
-        let dash = fields.iter().position(|field| field == b"-");
-        let (Some(device), Some(at), Some(kind)) = (
-            fields.get(2),
-            fields.get(4),
-            dash.and_then(|dash| fields.get(dash + 1)),
-        ) else {
-            continue;
-        };
-        let device = String::from_utf8_lossy(device).into_owned();
+    for line in lines(text) {
+        let device = String::from_utf8_lossy(line.device).into_owned();
         *counts.entry(device.clone()).or_default() += 1;
         mounts.push(Mount {
-            at: PathBuf::from(OsString::from_vec(unescaped(at))),
+            at: line.at(),
             within: PathBuf::new(),
-            kind: String::from_utf8_lossy(kind).into_owned(),
+            kind: String::from_utf8_lossy(line.kind).into_owned(),
             device,
             is_alone: false,
         });

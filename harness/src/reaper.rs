@@ -1,16 +1,18 @@
 //! The reaper: this binary once more, waiting on a pipe from the runner.
 //!
 //! When the pipe ends and the runner did not say that it had finished, the runner was killed: the reaper
-//! ends every process that carries the run's marker, and removes the run's temporary folder. It has its own
-//! session, so that a signal to the runner's terminal or group does not reach it.
+//! ends every process that carries the run's marker, and removes the run's control groups and temporary folder.
+//! It has its own session, so that a signal to the runner's terminal or group does not reach it.
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process_tree;
+use crate::{groups, process_tree, processes};
 
 /// The argument that makes a process a reaper; the run's id and its folder follow.
 pub(crate) const ARGUMENT: &str = "--robust-reaper";
@@ -63,6 +65,16 @@ impl Reaper {
     }
 }
 
+/// Whether a temporary folder of this name is that of a run that is not over: its reaper has it as an argument.
+pub(crate) fn waits_for(name: &OsStr) -> bool {
+    processes::pids().any(|pid| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+            let mut arguments = line.split(|&byte| byte == 0);
+            arguments.any(|argument| Path::new(OsStr::from_bytes(argument)).file_name() == Some(name))
+        })
+    })
+}
+
 /// The whole life of a reaper process.
 pub(crate) fn main(run_id: &str, folder: &Path) -> ExitCode {
     // It is no group's leader, so this succeeds: no terminal, group or session of the runner's reaches it.
@@ -85,6 +97,7 @@ pub(crate) fn main(run_id: &str, folder: &Path) -> ExitCode {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    let _nobody_to_tell = groups::remove_of(folder, None);
     let _gone = crate::artifacts::remove_all(folder);
     ExitCode::SUCCESS
 }

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::artifacts;
 use crate::capture::Capture;
+use crate::groups;
 use crate::launcher::Launcher;
 use crate::mounts;
 use crate::output_stream::OutputStream;
@@ -326,6 +327,8 @@ impl WorkerHandle {
         launcher.known().remove(&self.child.id());
         if sweep {
             launcher.sweep();
+            // One that is still there when the run ends is told then.
+            let _tried_again = groups::remove_of(&launcher.folder, Some(self.child.id()));
         }
         if let Some((capture, buffer)) = capture {
             self.drain(capture, buffer);

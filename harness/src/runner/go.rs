@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::cli::{self, Format, Settings};
 use crate::descriptors;
 use crate::event::{CaseFinished, FORMAT, RunFinished, RunStarted};
 use crate::exit::Exit;
+use crate::groups::{self, Left};
 use crate::history;
 use crate::history_file;
 use crate::in_process::InProcess;
@@ -76,17 +77,53 @@ pub(super) struct Run<'a> {
     pub(super) shuffle: Option<Seed>,
 }
 
-/// A run that was killed together with its reaper may have left file systems mounted, which nobody would look for.
-fn unmount_what_killed_runs_left() {
-    for folder in mounts::left_by_killed_runs(&std::env::temp_dir(), FOLDER_PREFIX) {
+/// A run that was killed together with its reaper may have left control groups, with servers in them, and file systems
+/// mounted, which nobody would look for.
+fn remove_what_killed_runs_left() {
+    let temporary = std::env::temp_dir();
+    let mut folders = BTreeSet::new();
+    for folder in groups::left_by_killed_runs(&temporary, FOLDER_PREFIX) {
+        let mut are_gone = true;
+        for Left { at, ended, removed } in groups::remove_of(&folder, None) {
+            let at = at.display();
+            complain(&match &removed {
+                Ok(()) => format!(
+                    "removed the control group {at}, which a run that was killed left behind; processes in it that were \
+                     ended: {ended}"
+                ),
+                Err(error) => format!(
+                    "the control group {at}, which a run that was killed left behind, cannot be removed: {error}"
+                ),
+            });
+            are_gone &= removed.is_ok();
+        }
+        // Else the next run finds them by it again.
+        folders.extend(are_gone.then_some(folder));
+    }
+    for folder in mounts::left_by_killed_runs(&temporary, FOLDER_PREFIX) {
         for mount in mounts::unmount_below(&folder) {
             let (kind, at) = (mount.kind, mount.at.display());
             complain(&format!(
                 "unmounted {at} ({kind}), which a run that was killed left behind"
             ));
         }
+        folders.insert(folder);
+    }
+    for folder in folders {
         // Not ours, perhaps.
         let _gone = artifacts::remove_all(&folder);
+    }
+}
+
+/// What workers made and did not remove, or could not.
+pub(super) fn remove_groups(run_folder: &Path) {
+    for Left { at, removed, .. } in groups::remove_of(run_folder, None) {
+        if let Err(error) = removed {
+            let at = at.display();
+            complain(&format!(
+                "the control group {at} of this run cannot be removed: {error}"
+            ));
+        }
     }
 }
 
@@ -105,7 +142,7 @@ impl Run<'_> {
                 .for_each(|text| complain(text));
         }
         let descriptors = descriptors::raise();
-        unmount_what_killed_runs_left();
+        remove_what_killed_runs_left();
         let temporary = tempfile::Builder::new()
             .prefix(FOLDER_PREFIX)
             .tempdir()
@@ -244,6 +281,7 @@ impl Run<'_> {
         let explained = explainer
             .map(|explainer| explainer.explain(&bad))
             .unwrap_or_default();
+        remove_groups(temporary.path());
         // The destructor does not get rid of what a case made read-only.
         let _gone = artifacts::remove_all(temporary.path());
         drop(temporary);

@@ -123,6 +123,7 @@ pub(super) fn serve(
     }
     runtime.shutdown_timeout(CLOSE_WITHIN);
     process_tree::end_descendants(&std::collections::BTreeSet::from([reaper.pid()]));
+    super::go::remove_groups(temporary.path());
     let _gone = artifacts::remove_all(temporary.path());
     reaper.dismiss();
     for text in &wrong {
