@@ -91,6 +91,7 @@ mod disk;
 mod injected;
 mod ledger;
 mod limits;
+mod memory;
 mod network;
 mod packets;
 mod process;
@@ -106,12 +107,14 @@ pub use disk::{FailingSync, FullDisk, PowerLoss, SlowSync};
 pub use injected::{FaultError, Injected};
 pub use ledger::Faults;
 pub use limits::DescriptorLimit;
+pub use memory::MemoryLimit;
 pub use network::Cut;
 pub use process::{Kill, Pause, Relocate, Stop};
 pub use target::{Nodes, Pick, PickError, Target};
 pub use timeline::Moment;
 
 use crate::clock::{human, within};
+pub use crate::memory_group::NoMemoryGroups;
 use crate::service::BoxFuture;
 use ledger::Ledger;
 

@@ -40,6 +40,7 @@ mod listening;
 mod log;
 mod log_limit;
 pub mod member;
+mod memory_group;
 pub mod network;
 pub mod node;
 mod oracle;

@@ -51,6 +51,7 @@ mod hosts;
 mod hosts_alone;
 mod hosts_programs;
 mod in_process;
+mod memory;
 mod moody;
 mod network;
 mod process;

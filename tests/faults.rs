@@ -1,16 +1,17 @@
 //! Faults as values, through the runner: as the user who runs this, as one without privileges, and when the runner is killed
 //! in the middle of one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use robust_test::disk::Disk;
+use robust_test::fault::MemoryLimit;
 use robust_test::hosts::Net;
 use robust_test_tests::gossip;
-use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed};
+use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, signal};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 /// How many cases there are that hold a fault until their runner is killed.
-const HELD: usize = 13;
+const HELD: usize = 14;
 const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
 
 fn planted(arguments: &[&str]) -> Planted {
@@ -37,18 +38,21 @@ fn every_fault_bites_and_is_healed() {
     if !is_allowed(Net::available()) {
         arguments.extend(["--skip-tag", "hosts"]);
     }
+    if !is_allowed(MemoryLimit::available()) {
+        arguments.extend(["--skip-tag", "memory"]);
+    }
     let finished = planted(&arguments).run();
     assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
     let statuses = statuses(&finished);
     let ran = statuses.iter().filter(|(_, status)| status == "passed").count();
-    // Those that hold a fault until their runner is killed.
-    assert_eq!(statuses.len() - ran, HELD, "{statuses:?}");
+    // Those that hold a fault until their runner is killed, and the one of a node alone.
+    assert_eq!(statuses.len() - ran, HELD + 1, "{statuses:?}");
     assert!(ran >= 14, "{statuses:?}");
 }
 
 #[test]
 fn one_that_hits_nothing_is_an_error_and_its_life_is_kept_with_the_case() {
-    let finished = planted(&["--tag", "fails"]).run();
+    let finished = planted(&["--tag", "fails", "--skip-tag", "memory"]).run();
     assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
     let verdicts = finished.verdicts();
     let of = |name: &str| {
@@ -122,6 +126,16 @@ fn all_faults_are_listed_with_what_they_need() {
         "| no: "
     };
     assert!(line("power-loss").contains("| fuse ") && line("power-loss").contains(is_here));
+    let is_here = if MemoryLimit::available().is_ok() {
+        "| yes"
+    } else {
+        "| no: "
+    };
+    let limit = line("memory-limit");
+    assert!(
+        limit.contains("| cgroup-memory ") && limit.contains(is_here),
+        "{limit}"
+    );
     assert!(lines.len() > 20, "{}", finished.stdout);
     // The README has the same, but for what this machine has.
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
@@ -150,7 +164,7 @@ fn as_nobody(arguments: &str) -> Planted {
 }
 
 #[test]
-fn without_privileges_all_but_disks_and_hosts_run_and_those_say_why_not() {
+fn without_privileges_all_but_disks_hosts_and_memory_run_and_those_say_why_not() {
     if !Privilege::OtherUser.is_granted() {
         return;
     }
@@ -167,7 +181,14 @@ fn without_privileges_all_but_disks_and_hosts_run_and_those_say_why_not() {
         if needs_hosts && has_device {
             continue;
         }
-        let expected = if needs_disk || needs_hosts || name.starts_with("holds") {
+        let needs_memory = [
+            "all_processes_of_a_node",
+            "a_node_that_is_killed_for",
+            "several_nodes_have_so_much",
+        ]
+        .iter()
+        .any(|start| name.starts_with(start));
+        let expected = if needs_disk || needs_hosts || needs_memory || name.starts_with("holds") {
             "skipped"
         } else {
             "passed"
@@ -175,6 +196,10 @@ fn without_privileges_all_but_disks_and_hosts_run_and_those_say_why_not() {
         assert_eq!(verdict.status, expected, "{name}: {}", verdict.message);
         if needs_hosts {
             let start = "`namespaces` is not available: this user may not open /dev/net/tun";
+            assert!(verdict.message.starts_with(start), "{}", verdict.message);
+        }
+        if needs_memory && MemoryLimit::available().is_ok() {
+            let start = "`cgroup-memory` is not available: this user may not make control groups in /";
             assert!(verdict.message.starts_with(start), "{}", verdict.message);
         }
         if needs_disk {
@@ -187,26 +212,31 @@ fn without_privileges_all_but_disks_and_hosts_run_and_those_say_why_not() {
             );
         }
     }
-    let finished = as_nobody("all_nodes_lose_their_power")
-        .env("ROBUST_REQUIRE", "fuse")
-        .run();
-    assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
-    let verdicts = finished.verdicts();
-    let verdict = verdicts.values().next().unwrap();
-    assert_eq!(
-        (verdict.status.as_str(), verdict.class.as_str()),
-        ("errored", "required")
-    );
-    assert!(
-        verdict
-            .message
-            .starts_with("ROBUST_REQUIRE demands `fuse`: this user may not ")
-    );
+    for (case, mechanism) in [
+        ("all_nodes_lose_their_power", "fuse"),
+        ("all_processes_of_a_node", "cgroup-memory"),
+    ] {
+        let finished = as_nobody(case).env("ROBUST_REQUIRE", mechanism).run();
+        assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
+        let verdicts = finished.verdicts();
+        let verdict = verdicts.values().next().unwrap();
+        assert_eq!(
+            (verdict.status.as_str(), verdict.class.as_str()),
+            ("errored", "required")
+        );
+        let start = format!("ROBUST_REQUIRE demands `{mechanism}`: this user may not ");
+        assert!(verdict.message.starts_with(&start), "{}", verdict.message);
+    }
 }
 
 #[test]
 fn nothing_is_left_of_a_runner_that_is_killed_in_the_middle_of_a_fault() {
-    if !is_allowed(Disk::available()) || !is_allowed(Net::available()) {
+    let are_allowed = [
+        is_allowed(Disk::available()),
+        is_allowed(Net::available()),
+        is_allowed(MemoryLimit::available()),
+    ];
+    if are_allowed.contains(&false) {
         return;
     }
     let listed = planted(&["--list", "--ignored"]).run().stdout;
@@ -217,12 +247,113 @@ fn nothing_is_left_of_a_runner_that_is_killed_in_the_middle_of_a_fault() {
         let suite = planted(&["--ignored", "--exact", name]).start();
         let home = suite.report().parent().unwrap().to_owned();
         suite.wait_until("the fault holds", |_| holds(&home.join("tmp")));
+        let groups = groups_of_runs_in(&home.join("tmp"));
+        assert_eq!(
+            groups.len(),
+            usize::from(name.contains("memory")),
+            "{name}: {groups:?}"
+        );
         suite.signal(Signal::KILL);
         suite.finish();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let left = mounts.lines().find(|line| line.contains(home.to_str().unwrap()));
         assert_eq!(left, None, "{name}");
+        assert!(groups.iter().all(|group| !group.exists()), "{name}: {groups:?}");
     }
+}
+
+#[test]
+fn what_a_dead_worker_left_is_gone_while_its_run_goes_on() {
+    if !is_allowed(MemoryLimit::available()) {
+        return;
+    }
+    let cases = [
+        "one_whose_worker_dies_leaves_that_to_the_runner[db=gossip]",
+        "holds_a_node_alone[db=gossip]",
+    ];
+    let suite = planted(&["--include-ignored", "--test-threads", "1", "--exact"]);
+    let suite = suite.args(cases).start();
+    let home = suite.report().parent().unwrap().to_owned();
+    suite.wait_until("the fault holds", |_| holds(&home.join("tmp")));
+    assert!(
+        home.join("report/cases")
+            .read_dir()
+            .is_ok_and(|mut cases| cases.next().is_some())
+    );
+    let groups = groups_of_runs_in(&home.join("tmp"));
+    assert_eq!(groups.len(), 1, "{groups:?}");
+    suite.signal(Signal::KILL);
+    suite.finish();
+    assert!(!groups[0].exists());
+}
+
+#[test]
+fn what_a_run_left_that_was_killed_with_its_reaper_and_workers_the_next_one_removes_and_tells() {
+    if !is_allowed(MemoryLimit::available()) {
+        return;
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let suite = planted(&["--ignored", "--exact", "holds_a_node_alone[db=gossip]"])
+        .env("TMPDIR", temporary.path())
+        .start();
+    suite.wait_until("the fault holds", |_| holds(temporary.path()));
+    let groups = groups_of_runs_in(temporary.path());
+    assert_eq!(groups.len(), 1, "{groups:?}");
+    let node = |(_, line): &&(u32, String)| line.contains(GOSSIP) && !line.contains("--bin");
+    let processes = suite.processes();
+    // All at once but the node: nobody is left who could end it.
+    for (pid, _) in processes.iter().filter(|process| !node(process)) {
+        signal(*pid, Signal::STOP);
+    }
+    for (pid, _) in processes.iter().filter(|process| !node(process)) {
+        signal(*pid, Signal::KILL);
+    }
+    suite.wait_until("the node is alone", |suite| {
+        suite.processes().iter().all(|process| node(&process))
+    });
+    assert_eq!(suite.processes().len(), 1, "{:?}", suite.processes());
+    assert!(groups[0].exists());
+    let next = || {
+        planted(&["killed_and_stopped"])
+            .env("TMPDIR", temporary.path())
+            .run()
+    };
+    let finished = next();
+    assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
+    let told = format!(
+        "removed the control group {}, which a run that was killed left behind; processes in it that were ended: 1",
+        groups[0].display()
+    );
+    assert!(finished.stderr.contains(&told), "{}", finished.stderr);
+    assert!(!groups[0].exists());
+    suite.finish();
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+    assert!(!next().stderr.contains("control group"));
+}
+
+/// The control groups, in any tree, that have the names of runs with folders here.
+fn groups_of_runs_in(temporary: &Path) -> Vec<PathBuf> {
+    let runs = std::fs::read_dir(temporary).into_iter().flatten().flatten();
+    let starts: Vec<String> = runs
+        .map(|run| format!("{}.", run.file_name().display()))
+        .collect();
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let name = entry.file_name();
+                let is_one = starts
+                    .iter()
+                    .any(|start| name.display().to_string().starts_with(start));
+                if is_one {
+                    found.push(entry.path());
+                }
+                open.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// Whether a worker wrote in its temporary folder, below this one, that its fault holds.

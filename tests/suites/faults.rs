@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use robust_test::fault::{
-    ALWAYS, Cut, DescriptorLimit, FailingSync, FaultKind, FullDisk, Injected, Kill, Ongoing, Pause,
-    PowerLoss, Relocate, SlowSync, Stop,
+    ALWAYS, Cut, DescriptorLimit, FailingSync, FaultKind, FullDisk, Injected, Kill, MemoryLimit, Ongoing,
+    Pause, PowerLoss, Relocate, SlowSync, Stop,
 };
 use robust_test::hosts::Checksum;
 use robust_test::prelude::*;
@@ -457,6 +457,114 @@ async fn a_node_without_descriptors_serves_nobody_more_until_it_is_healed(db: Se
     Ok(())
 }
 
+const MIB: u64 = 1 << 20;
+
+/// The control groups of a process, by which those that count memory are found whatever their version.
+fn control_groups(pid: u32) -> Result<String> {
+    Ok(std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?)
+}
+
+/// Which processes have this one as their parent.
+fn children(pid: u32) -> Vec<u32> {
+    let all = robust_test::harness::processes::all();
+    let children = all
+        .iter()
+        .filter(|process| process.parent == pid && !process.zombie);
+    children.map(|process| process.pid).collect()
+}
+
+#[robust_test(tags("memory"))]
+async fn all_processes_of_a_node_share_what_memory_is_left_until_it_is_healed(db: Server<Gossip>) -> Result {
+    let pid = db.pid().context("it runs")?;
+    let before = control_groups(pid)?;
+    // There before the limit, and the bigger one.
+    assert_eq!(ask(&db, "helper").await?, "done");
+    assert_eq!(ask(&db, &format!("helper take {}", 40 * MIB)).await?, "done");
+    let limit = MemoryLimit {
+        spare_bytes: 32 * MIB,
+    }
+    .inject(&db)
+    .await?;
+    assert_eq!(limit.name(), "memory-limit after 33554432 more bytes");
+    let during = control_groups(pid)?;
+    assert_ne!(during, before);
+    let helpers = children(pid);
+    assert_eq!(helpers.len(), 1);
+    assert_eq!(control_groups(helpers[0])?, during);
+    // What they had before does not count, and what fits is theirs.
+    assert_eq!(ask(&db, &format!("take {}", 12 * MIB)).await?, "done");
+    assert_eq!(ask(&db, &format!("helper take {}", 12 * MIB)).await?, "done");
+    assert_eq!(limit.proof(), None);
+    assert_eq!(ask(&db, &format!("helper take {}", 16 * MIB)).await?, "it ended");
+    let proof = limit.until_proved(SOON).await?;
+    assert!(proof.contains(", 1 processes killed"), "{proof}");
+    // Whoever is started by then is in it too.
+    assert_eq!(ask(&db, "helper").await?, "done");
+    assert_eq!(control_groups(children(pid)[0])?, during);
+    assert_eq!(ask(&db, &format!("helper take {}", 33 * MIB)).await?, "it ended");
+    assert_eq!(ask(&db, "helper").await?, "done");
+    let proof = limit.heal().await?;
+    assert!(proof.contains(", 2 processes killed"), "{proof}");
+    assert_eq!(control_groups(pid)?, before);
+    assert_eq!(control_groups(children(pid)[0])?, before);
+    assert_eq!(ask(&db, &format!("helper take {}", 64 * MIB)).await?, "done");
+    assert_eq!(ask(&db, &format!("take {}", 64 * MIB)).await?, "done");
+    assert_eq!(ask(&db, "starts").await?, "1");
+    Ok(())
+}
+
+#[robust_test(tags("memory"))]
+async fn a_node_that_is_killed_for_its_memory_was_limited_and_its_next_start_is_not(
+    db: Server<Gossip>,
+) -> Result {
+    let before = control_groups(db.pid().context("it runs")?)?;
+    let limit = MemoryLimit {
+        spare_bytes: 16 * MIB,
+    }
+    .inject(&db)
+    .await?;
+    let ends = db.expect_exit();
+    assert!(
+        ask(&db, &format!("take {}", 32 * MIB))
+            .await
+            .is_ok_and(|answer| answer != "done")
+    );
+    assert_eq!(ends.wait().await?, Exit::Signaled(9));
+    let proof = limit.until_proved(SOON).await?;
+    assert!(proof.contains(", 1 processes killed"), "{proof}");
+    db.start().await?;
+    assert_eq!(control_groups(db.pid().context("it runs")?)?, before);
+    assert_eq!(ask(&db, &format!("take {}", 32 * MIB)).await?, "done");
+    assert_eq!(limit.heal().await?, proof);
+    assert_eq!(ask(&db, "starts").await?, "2");
+    Ok(())
+}
+
+#[robust_test(tags("memory"))]
+async fn several_nodes_have_so_much_each_and_a_node_that_is_down_has_none(db: Cluster<Gossip>) -> Result {
+    let all = db.pick(Pick::All)?;
+    let scarce = MemoryLimit {
+        spare_bytes: 16 * MIB,
+    };
+    let limit = scarce.inject(&all).await?;
+    for node in db.nodes() {
+        assert_eq!(ask(&node, "helper").await?, "done");
+        assert_eq!(limit.proof(), None);
+        assert_eq!(
+            ask(&node, &format!("helper take {}", 32 * MIB)).await?,
+            "it ended"
+        );
+    }
+    limit.heal().await?;
+    db.node(2).kill().await?;
+    let told = scarce.inject(&db.node(2)).await.unwrap_err();
+    assert!(
+        format!("{told:#}").ends_with("into db-2: it is down, or runs inside the case's process"),
+        "{told:#}"
+    );
+    Ok(())
+}
+
 /// Packets from one host to the other until one arrives, which is not the way of the first.
 async fn passes(from: &UdpSocket, to: &UdpSocket) -> Result<bool> {
     let mut packet = [0; 16];
@@ -656,6 +764,13 @@ async fn one_whose_target_dies_ends_with_the_node(db: Server<Gossip>) -> Result 
     Ok(())
 }
 
+/// It cannot remove what it made.
+#[robust_test(tags("memory", "fails"))]
+async fn one_whose_worker_dies_leaves_that_to_the_runner(db: Server<Gossip>) -> Result {
+    let _held = MemoryLimit { spare_bytes: MIB }.inject(&db).await?;
+    std::process::abort();
+}
+
 /// Holds a fault until its runner is killed.
 #[robust_test(ignore = "until its runner is killed", timeout = "1h")]
 async fn holds(
@@ -676,7 +791,8 @@ async fn holds(
         "stop",
         "relocate",
         "packets",
-        "descriptors"
+        "descriptors",
+        "memory"
     )]
     which: &'static str,
 ) -> Result {
@@ -704,9 +820,19 @@ async fn holds(
             let (_one, _other) = (net.host("one")?, net.host("other")?);
             Impairment::cut().inject(&net).await?
         }
-        _ => DescriptorLimit { spare: 1 }.inject(&one).await?,
+        "descriptors" => DescriptorLimit { spare: 1 }.inject(&one).await?,
+        _ => MemoryLimit { spare_bytes: MIB }.inject(&one).await?,
     };
     std::fs::write(std::env::temp_dir().join("holds"), which)?;
+    std::future::pending::<()>().await;
+    Ok(())
+}
+
+/// Holds one that needs neither disks nor hosts, until everything is killed.
+#[robust_test(ignore = "until its runner is killed", timeout = "1h")]
+async fn holds_a_node_alone(db: Server<Gossip>) -> Result {
+    let _held = MemoryLimit { spare_bytes: MIB }.inject(&db).await?;
+    std::fs::write(std::env::temp_dir().join("holds"), "memory")?;
     std::future::pending::<()>().await;
     Ok(())
 }

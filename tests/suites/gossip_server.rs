@@ -2,15 +2,17 @@
 //! leads.
 //!
 //! `gossip-server NUMBER DATA [NUMBER=ADDRESS ..]`, the first of them its own. It counts its starts in the folder
-//! DATA, and answers lines: `starts`, `sees`, `leader`, `die`, `print N` (N lines of its log), `say TEXT` (one).
+//! DATA, and answers lines: `starts`, `sees`, `leader`, `die`, `print N` (N lines of its log), `say TEXT` (one),
+//! `take BYTES` (of memory, and keep them), `helper` (start one, as `gossip-server helper`), `helper take BYTES` (the helper
+//! does), all of which it answers with `done`, or `it ended`.
 #![allow(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::exit;
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio, exit};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,10 +20,15 @@ struct Node {
     number: u32,
     starts: usize,
     members: BTreeMap<u32, SocketAddr>,
+    taken: Mutex<Vec<Vec<u8>>>,
+    helper: Mutex<Option<Child>>,
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["helper"] {
+        return help();
+    }
     let number: u32 = arguments[0].parse().expect("a number");
     let members = arguments[2..].iter().map(|member| {
         let (number, address) = member.split_once('=').expect("NUMBER=ADDRESS");
@@ -38,6 +45,8 @@ fn main() {
         number,
         starts,
         members,
+        taken: Mutex::default(),
+        helper: Mutex::default(),
     });
     for stream in listener.incoming().flatten() {
         let node = Arc::clone(&node);
@@ -53,7 +62,51 @@ fn count_start(data: &Path) -> std::io::Result<usize> {
     Ok(starts.len())
 }
 
+/// Memory that is really there: every page of it is written to.
+fn take(bytes: &str) -> Vec<u8> {
+    vec![1; bytes.parse().expect("a number of bytes")]
+}
+
+/// The whole life of a helper: it takes so many bytes for each line, and keeps them.
+fn help() {
+    let mut taken = Vec::new();
+    println!("done");
+    for bytes in std::io::stdin().lines().map_while(Result::ok) {
+        taken.push(take(&bytes));
+        println!("done");
+    }
+}
+
 impl Node {
+    /// What the helper says to so many bytes, or to its start.
+    fn ask_helper(&self, bytes: Option<&str>) -> Option<String> {
+        let mut helper = self.helper.lock().expect("no panic");
+        let helper = match bytes {
+            None => helper.insert(
+                Command::new("/proc/self/exe")
+                    .arg("helper")
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .ok()?,
+            ),
+            Some(_) => helper.as_mut()?,
+        };
+        if let Some(bytes) = bytes {
+            writeln!(helper.stdin.as_mut()?, "{bytes}").ok()?;
+        }
+        // A line at a time is all it writes.
+        let mut line = String::new();
+        BufReader::new(helper.stdout.as_mut()?)
+            .read_line(&mut line)
+            .ok()?;
+        if line.is_empty() {
+            helper.wait().ok()?;
+            return None;
+        }
+        Some(line.trim_end().to_owned())
+    }
+
     fn serve(&self, stream: TcpStream) {
         let Ok(mut back) = stream.try_clone() else { return };
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -77,6 +130,14 @@ impl Node {
                 "say" => {
                     eprintln!("{rest}");
                     "said".to_owned()
+                }
+                "take" => {
+                    self.taken.lock().expect("no panic").push(take(rest));
+                    "done".to_owned()
+                }
+                "helper" => {
+                    let bytes = rest.strip_prefix("take ");
+                    self.ask_helper(bytes).unwrap_or_else(|| "it ended".to_owned())
                 }
                 "die" => {
                     eprintln!("told to die");
