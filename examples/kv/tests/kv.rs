@@ -23,6 +23,8 @@ mod blocking;
 mod connections;
 #[path = "kv/hostile.rs"]
 mod hostile;
+#[path = "kv/memory.rs"]
+mod memory;
 #[path = "kv/persistence.rs"]
 mod persistence;
 #[path = "kv/power.rs"]
