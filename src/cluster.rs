@@ -8,6 +8,7 @@ mod mixed;
 mod opinion;
 mod param;
 mod partition;
+mod partitioned;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +28,8 @@ use crate::server::{Restart, RestartError, Server, Unhealthy};
 use crate::service::{Cause, ServerKind, Service, StartOrder};
 
 pub use opinion::Unsettled;
-pub use partition::{Partition, PartitionError, Partitioned};
+pub use partition::Partition;
+pub use partitioned::{PartitionError, Partitioned};
 
 /// A cluster of nodes of service `S`, as a parameter: `#[nodes(3)] db: Cluster<Db>` runs the scenario with every
 /// kind of server of `Db` that can form clusters (`#[robust_server(Db, cluster)]`). Without `#[nodes(..)]` it has 3
