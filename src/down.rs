@@ -4,6 +4,8 @@
 //! behind a load balancer, or one that lost its network, shows clients something else: connections that are closed
 //! as soon as they are made, or that nobody ever answers.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,27 +38,37 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// Listens nowhere.
-    pub(crate) fn refusing() -> Self {
-        Self {
-            running: broadcast::channel(1).0,
+    /// Listens at all `addresses`, as `bind` does, and counts the connections that it accepts.
+    ///
+    /// # Errors
+    /// With the address that cannot be listened at.
+    pub(crate) async fn new<F>(
+        down: Down,
+        addresses: Vec<SocketAddr>,
+        bind: impl Fn(SocketAddr) -> F,
+        turned_away: Arc<AtomicU64>,
+    ) -> Result<Self, (SocketAddr, io::Error)>
+    where
+        F: Future<Output = io::Result<TcpListener>>,
+    {
+        let (running, _) = broadcast::channel(1);
+        let mut stand_in = Self {
+            running,
             listeners: Vec::new(),
+        };
+        if down != Down::Refuse {
+            for address in addresses {
+                let listener = bind(address).await.map_err(|error| (address, error))?;
+                let answering = answer(
+                    listener,
+                    down,
+                    Arc::clone(&turned_away),
+                    stand_in.running.subscribe(),
+                );
+                stand_in.listeners.push(tokio::spawn(answering));
+            }
         }
-    }
-
-    /// Takes what comes to these listeners, and counts the connections.
-    pub(crate) fn new(down: Down, listeners: Vec<TcpListener>, turned_away: Arc<AtomicU64>) -> Self {
-        let mut stand_in = Self::refusing();
-        for listener in listeners {
-            let answering = answer(
-                listener,
-                down,
-                Arc::clone(&turned_away),
-                stand_in.running.subscribe(),
-            );
-            stand_in.listeners.push(tokio::spawn(answering));
-        }
-        stand_in
+        Ok(stand_in)
     }
 
     /// Closes the listeners and every connection. When it returns the ports are free.
@@ -112,9 +124,6 @@ async fn swallow(mut connection: TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::net::SocketAddr;
-
     use super::*;
     use tokio::time::timeout;
 
@@ -129,10 +138,8 @@ mod tests {
     async fn connections_are_refused_closed_or_swallowed_and_the_port_is_free_afterwards() {
         for down in [Down::Refuse, Down::AcceptThenClose, Down::BlackHole] {
             let port = free_port().await;
-            let stand_in = match down {
-                Down::Refuse => StandIn::refusing(),
-                _ => StandIn::new(down, vec![TcpListener::bind(port).await.unwrap()], Arc::default()),
-            };
+            let stand_in = StandIn::new(down, vec![port], TcpListener::bind, Arc::default());
+            let stand_in = stand_in.await.unwrap();
             let connected = TcpStream::connect(port).await;
             let held = match (down, connected) {
                 (Down::Refuse, connected) => {

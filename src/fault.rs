@@ -102,6 +102,7 @@ use std::fmt;
 
 use robust_test_harness::error::{Error, Result, error};
 pub use robust_test_harness::mechanism::{FaultKind, Mechanism};
+use rustix::process::Pid;
 
 pub use disk::{FailingSync, FullDisk, PowerLoss, SlowSync};
 pub use injected::{FaultError, Injected};
@@ -115,7 +116,8 @@ pub use timeline::Moment;
 
 use crate::clock::{human, within};
 pub use crate::memory_group::NoMemoryGroups;
-use crate::service::BoxFuture;
+use crate::server::Server;
+use crate::service::{BoxFuture, Service};
 use ledger::Ledger;
 
 /// How long a fault may take to be injected or healed; recovery is waited for as long.
@@ -195,6 +197,15 @@ macro_rules! register_fault {
     ($kind:path) => {
         $crate::__private::inventory::submit! { &$kind as &'static $crate::fault::FaultKind }
     };
+}
+
+/// The first process of a node.
+fn process_of<S: Service>(kind: &FaultKind, server: &Server<S>) -> Result<Pid> {
+    let raw = server.pid().and_then(|pid| i32::try_from(pid).ok());
+    raw.and_then(Pid::from_raw).ok_or_else(|| {
+        let why = "it is down, or runs inside the case's process";
+        unusable(kind.name, server.name(), why)
+    })
 }
 
 /// The error of something that has no proxies, disk, or process.

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use robust_test_harness::case::{Case, WeakCase};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::hosts::{Host, HostError};
 use crate::network::{Proxy, ProxyError};
@@ -58,7 +58,7 @@ impl Seat {
 
     /// Connects to the node, past its gateway: it tells whether anybody listens.
     pub(crate) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
-        let socket: TcpSocket = self.host.tcp_socket().map_err(of_system)?;
+        let socket = self.host.tcp_socket().map_err(of_system)?;
         socket.connect(self.host.address(port)).await
     }
 

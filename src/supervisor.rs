@@ -233,22 +233,15 @@ impl Supervisor {
         }
         self.disturb();
         self.free_ports().await;
-        let stand_in = match down {
-            Down::Refuse => StandIn::refusing(),
-            _ => {
-                let mut listeners = Vec::new();
-                for (_, port) in self.place.leased() {
-                    let address = self.place.own_address(port);
-                    let listener = self.place.listen(port).await;
-                    listeners.push(listener.map_err(|source| StandInError::Listen {
-                        node: node(),
-                        address,
-                        source,
-                    })?);
-                }
-                StandIn::new(down, listeners, Arc::default())
-            }
-        };
+        let ports = self.place.leased().into_iter();
+        let addresses = ports.map(|(_, port)| self.place.own_address(port));
+        let bind = |address: std::net::SocketAddr| self.place.listen(address.port());
+        let stand_in = StandIn::new(down, addresses.collect(), bind, Arc::default());
+        let stand_in = stand_in.await.map_err(|(address, source)| StandInError::Listen {
+            node: node(),
+            address,
+            source,
+        })?;
         {
             let mut state = self.state();
             if !state.closed {

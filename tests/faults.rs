@@ -7,7 +7,7 @@ use robust_test::disk::Disk;
 use robust_test::fault::MemoryLimit;
 use robust_test::hosts::Net;
 use robust_test_tests::gossip;
-use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, signal};
+use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, signal, starting};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 /// How many cases there are that hold a fault until their runner is killed.
@@ -55,12 +55,7 @@ fn one_that_hits_nothing_is_an_error_and_its_life_is_kept_with_the_case() {
     let finished = planted(&["--tag", "fails", "--skip-tag", "memory"]).run();
     assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
     let verdicts = finished.verdicts();
-    let of = |name: &str| {
-        let found = verdicts.iter().find(|(case, _)| case.starts_with(name));
-        found
-            .unwrap_or_else(|| panic!("{name} among {:?}", verdicts.keys()))
-            .1
-    };
+    let of = |name: &str| starting(&verdicts, name);
     let healed = of("one_that_hit_nothing_is_an_error");
     assert_eq!(
         (healed.status.as_str(), healed.message.as_str()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use robust_test::hosts::Net;
 use robust_test_tests::gossip;
-use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, is_kept};
+use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, is_kept, starting};
 
 const ON_HOSTS: &str = env!("CARGO_BIN_EXE_on-hosts");
 const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
@@ -15,9 +15,9 @@ fn planted(arguments: &[&str]) -> Planted {
         .args(arguments)
 }
 
-const NOT_AS_ROOT: &str = "--skip-tag fails --skip-tag alone";
-
-/// How many scenarios there are that are to pass.
+/// The arguments for the scenarios that are to pass whoever runs them.
+const ALL: &str = "--skip-tag fails --skip-tag alone";
+/// How many they are.
 const CASES: usize = 8;
 
 /// How many cases have this status.
@@ -41,7 +41,7 @@ fn all_pass(finished: &Finished) {
 #[test]
 fn nodes_on_hosts_are_reached_cut_off_and_moved() {
     if is_allowed(Net::available()) {
-        all_pass(&planted(&["--skip-tag", "fails", "--skip-tag", "alone"]).run());
+        all_pass(&planted(&ALL.split(' ').collect::<Vec<_>>()).run());
     }
 }
 
@@ -61,7 +61,7 @@ fn who_is_not_root_can_do_the_same_with_user_namespaces() {
         return;
     }
     let open = "mount -t tmpfs -o dev none /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&";
-    all_pass(&gossip::as_nobody((ON_HOSTS, GOSSIP), NOT_AS_ROOT, open).run());
+    all_pass(&gossip::as_nobody((ON_HOSTS, GOSSIP), ALL, open).run());
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn where_there_are_no_hosts_the_cases_are_skipped_with_the_reason() {
         return;
     }
     let none = "mount -t tmpfs none /dev/net &&";
-    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), NOT_AS_ROOT, none).run();
+    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), ALL, none).run();
     assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
     assert_eq!(count(&finished, "skipped"), 2 * CASES, "{}", finished.stdout);
     let why = "8 skipped: `namespaces` is not available: this system has no /dev/net/tun";
     assert!(finished.stdout.contains(why), "{}", finished.stdout);
-    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), NOT_AS_ROOT, none)
+    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), ALL, none)
         .env("ROBUST_REQUIRE", "namespaces")
         .run();
     assert_eq!(
@@ -128,13 +128,7 @@ fn whoever_asks_for_a_host_that_there_is_not_is_told_what_to_write() {
     let finished = planted(&["--tag", "fails"]).run();
     assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
     let verdicts = finished.verdicts();
-    let message = |name: &str| {
-        let found = verdicts.iter().find(|(case, _)| case.starts_with(name));
-        &*found
-            .unwrap_or_else(|| panic!("{name} among {:?}", verdicts.keys()))
-            .1
-            .message
-    };
+    let message = |name: &str| starting(&verdicts, name).message.as_str();
     assert_eq!(
         message("a_cluster_without"),
         "the nodes of cluster `db` are on no hosts of their own: write `#[hosts]` on the parameter"

@@ -1,6 +1,6 @@
 //! Servers, clusters and clients behind proxies, through the runner.
 
-use robust_test_tests::{Finished, Planted};
+use robust_test_tests::{Finished, Planted, starting};
 
 fn run(arguments: &[&str]) -> Finished {
     Planted::new(env!("CARGO_BIN_EXE_proxied"))
@@ -23,13 +23,7 @@ fn whoever_asks_for_a_proxy_that_there_is_not_is_told_what_to_write() {
     let finished = run(&["--tag", "fails"]);
     assert_eq!(finished.code(), Some(101), "{}", finished.stdout);
     let verdicts = finished.verdicts();
-    let message = |name: &str| {
-        let found = verdicts.iter().find(|(case, _)| case.starts_with(name));
-        &*found
-            .unwrap_or_else(|| panic!("{name} among {:?}", verdicts.keys()))
-            .1
-            .message
-    };
+    let message = |name: &str| starting(&verdicts, name).message.as_str();
     assert_eq!(
         message("a_server_without"),
         "node `db` is not behind proxies: write `#[proxied]` on the parameter"

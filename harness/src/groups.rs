@@ -257,16 +257,10 @@ mod tests {
         };
         let made = make(true, "0::").or_else(|| make(false, ":memory:"));
         let made = made.unwrap_or_else(|| Err(io::Error::other("none are mounted")));
-        let at = match made {
-            Ok(at) => at,
-            Err(error) => {
-                let told = format!("skipped: this user cannot make a control group: {error}");
-                let is_required = std::env::var_os("ROBUST_REQUIRE").is_some_and(|value| value == "all");
-                assert!(!is_required, "{told}");
-                eprintln!("{told}");
-                return None;
-            }
-        };
+        if !crate::privilege_tests::is_allowed("make a control group", &made) {
+            return None;
+        }
+        let at = made.unwrap();
         let child = Command::new("sleep").arg("600").spawn().unwrap();
         std::fs::write(at.join("cgroup.procs"), child.id().to_string()).unwrap();
         Some(Held { at, child })

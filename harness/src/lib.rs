@@ -96,4 +96,7 @@ mod serial_lock;
 
 pub mod runner;
 
+#[cfg(test)]
+mod privilege_tests;
+
 pub use inventory;

@@ -220,15 +220,7 @@ mod tests {
     /// What is mounted needs the right to mount.
     fn mount(source: &Path, at: &Path, kind: &str) -> bool {
         let mounted = rustix::mount::mount(source, at, kind, rustix::mount::MountFlags::empty(), None);
-        if let Err(error) = &mounted {
-            let told = format!("skipped: this user cannot mount: {error}");
-            assert!(
-                std::env::var_os("ROBUST_REQUIRE").is_none_or(|value| value != "all"),
-                "{told}"
-            );
-            eprintln!("{told}");
-        }
-        mounted.is_ok()
+        crate::privilege_tests::is_allowed("mount", &mounted)
     }
 
     #[test]

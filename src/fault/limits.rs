@@ -6,7 +6,7 @@ use robust_test_harness::error::Result;
 use robust_test_harness::mechanism::{FaultKind, Mechanism};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::{Fault, Ongoing, unusable};
+use super::{Fault, Ongoing, process_of};
 use crate::server::Server;
 use crate::service::{BoxFuture, Service};
 
@@ -41,11 +41,7 @@ impl<S: Service> Fault<Server<S>> for DescriptorLimit {
 
     fn begin<'a>(&'a self, server: &'a Server<S>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
         Box::pin(async move {
-            let raw = server.pid().and_then(|pid| i32::try_from(pid).ok());
-            let pid = raw.and_then(Pid::from_raw).ok_or_else(|| {
-                let why = "it is down, or runs inside the case's process";
-                unusable(DESCRIPTOR_LIMIT.name, server.name(), why)
-            })?;
+            let pid = process_of(&DESCRIPTOR_LIMIT, server)?;
             let most = limit(&open(pid)?, self.spare);
             // The maximum stays, so that this can be undone without privileges.
             let before = prlimit(

@@ -3,7 +3,7 @@
 use robust_test_harness::error::Result;
 use robust_test_harness::mechanism::FaultKind;
 
-use super::{Fault, Ongoing, unusable};
+use super::{Fault, Ongoing, process_of};
 use crate::memory_group::{self, CGROUP_MEMORY, MemoryGroup, NoMemoryGroups, Version};
 use crate::server::Server;
 use crate::service::{BoxFuture, Service};
@@ -56,12 +56,11 @@ impl<S: Service> Fault<Server<S>> for MemoryLimit {
 
     fn begin<'a>(&'a self, server: &'a Server<S>) -> BoxFuture<'a, Result<Box<dyn Ongoing>>> {
         Box::pin(async move {
-            let leader = server.pid().ok_or_else(|| {
-                let why = "it is down, or runs inside the case's process";
-                unusable(MEMORY_LIMIT.name, server.name(), why)
-            })?;
+            let leader = process_of(&MEMORY_LIMIT, server)?;
             let mut group = MemoryGroup::make(server.case().run_folder())?;
-            group.take_in(leader).await?;
+            group
+                .take_in(leader.as_raw_nonzero().get().unsigned_abs())
+                .await?;
             group.limit(self.spare_bytes)?;
             Ok(Box::new(Limited(group)) as Box<dyn Ongoing>)
         })

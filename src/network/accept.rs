@@ -189,11 +189,10 @@ impl Acceptor {
             Front::Down(None) => {}
         }
         self.front = match down {
-            Some(Down::Refuse) => Front::Down(Some(StandIn::refusing())),
             Some(down) => {
-                let listener = TcpListener::bind(self.address).await?;
                 let turned_away = Arc::clone(&self.tap.turned_away);
-                Front::Down(Some(StandIn::new(down, vec![listener], turned_away)))
+                let stand_in = StandIn::new(down, vec![self.address], TcpListener::bind, turned_away);
+                Front::Down(Some(stand_in.await.map_err(|(_, error)| error)?))
             }
             None => Front::Up(TcpListener::bind(self.address).await?),
         };

@@ -30,6 +30,22 @@ pub fn command<S: Service>(node: &Node<S>) -> Result<ServerCommand> {
     Ok(command.ready_when(tcp("gossip")))
 }
 
+/// The service of it, for suites whose kinds need no more.
+pub struct Gossip;
+
+impl Service for Gossip {
+    type Client = Asker;
+    type Settings = ();
+}
+
+impl AdminView for Gossip {
+    type Admin = SocketAddr;
+
+    async fn admin(link: NodeLink) -> Result<SocketAddr> {
+        Ok(link.endpoint("gossip"))
+    }
+}
+
 /// A client of a node: a connection that is kept.
 pub type Asker = Mutex<BufReader<TcpStream>>;
 
@@ -65,7 +81,7 @@ pub async fn answer_within(
 ///
 /// # Errors
 /// When it does not within 10 s.
-pub async fn until_sees<S: AdminView<Admin = SocketAddr>>(node: &Server<S>, expected: &str) -> Result {
+pub async fn until_sees(node: &Server<Gossip>, expected: &str) -> Result {
     eventually(format!("{} sees {expected}", node.name()), secs(10), || async {
         let address = node.admin().await?;
         let seen = tokio::task::spawn_blocking(move || ask_port(address.port(), "sees"));
@@ -79,9 +95,7 @@ pub async fn until_sees<S: AdminView<Admin = SocketAddr>>(node: &Server<S>, expe
 ///
 /// # Errors
 /// When a node sees another set of nodes than it should for 10 s.
-pub async fn partitions_cut_what_their_names_say<S: AdminView<Admin = SocketAddr>>(
-    db: &Cluster<S>,
-) -> Result {
+pub async fn partitions_cut_what_their_names_say(db: &Cluster<Gossip>) -> Result {
     let all = "1 2 3 4 5";
     // Who is asked has to answer, so that one way cut is as good as two for this server.
     for (partition, views) in [

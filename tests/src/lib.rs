@@ -454,6 +454,18 @@ pub fn is_kept(network: &str) -> bool {
         .any(|link| link == Path::new(network))
 }
 
+/// The verdict of the first case whose name begins so.
+///
+/// # Panics
+/// When there is none.
+pub fn starting<'a>(verdicts: &'a BTreeMap<String, Verdict>, start: &str) -> &'a Verdict {
+    let found = verdicts.iter().find(|(case, _)| case.starts_with(start));
+    match found {
+        Some((_, verdict)) => verdict,
+        None => panic!("{start} among {:?}", verdicts.keys()),
+    }
+}
+
 fn marked(mark: &str) -> Vec<(u32, String)> {
     let needle = format!("{MARK}={mark}");
     let mut found = Vec::new();

@@ -1,7 +1,6 @@
 //! Every fault by its life: injected, seen to bite, healed. Run by `tests/faults.rs`, which gives the program by `--bin`.
 #![allow(missing_docs)]
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -11,19 +10,12 @@ use robust_test::fault::{
 };
 use robust_test::hosts::Checksum;
 use robust_test::prelude::*;
-use robust_test_tests::gossip::{self, Asker, answer_within, ask, until_sees};
+use robust_test_tests::gossip::{self, Asker, Gossip, answer_within, ask, until_sees};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Mutex;
 
 const SOON: Duration = secs(10);
-
-struct Gossip;
-
-impl Service for Gossip {
-    type Client = Asker;
-    type Settings = ();
-}
 
 #[robust_server(Gossip, program = "planted-gossip-server", cluster)]
 async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
@@ -33,14 +25,6 @@ async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
 #[robust_client(Gossip)]
 async fn asker(link: ClientLink) -> Result<Box<Asker>> {
     gossip::connect(link).await
-}
-
-impl AdminView for Gossip {
-    type Admin = SocketAddr;
-
-    async fn admin(link: NodeLink) -> Result<SocketAddr> {
-        Ok(link.endpoint("gossip"))
-    }
 }
 
 /// What a node answers on this connection; `None` when it does not for so long.

@@ -4,18 +4,11 @@
 use std::time::Duration;
 
 use robust_test::prelude::*;
-use robust_test_tests::gossip::{self, Asker, answer_within, ask, until_sees};
+use robust_test_tests::gossip::{self, Asker, Gossip, answer_within, ask, until_sees};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 
 const SOON: Duration = secs(10);
-
-struct Gossip;
-
-impl Service for Gossip {
-    type Client = Asker;
-    type Settings = ();
-}
 
 #[robust_server(Gossip, program = "planted-gossip-server", cluster)]
 async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
@@ -30,14 +23,6 @@ async fn gossip(node: &mut Node<Gossip>) -> Result<Instance> {
 #[robust_client(Gossip)]
 async fn asker(link: ClientLink) -> Result<Box<Asker>> {
     gossip::connect(link).await
-}
-
-impl AdminView for Gossip {
-    type Admin = std::net::SocketAddr;
-
-    async fn admin(link: NodeLink) -> Result<std::net::SocketAddr> {
-        Ok(link.endpoint("gossip"))
-    }
 }
 
 /// What the node answers on the client's connection.

@@ -152,10 +152,7 @@ const TABLE: &[Entry<Attributes>] = &[
         usage: "#[proxied]",
         repeats: false,
         read: |attributes, argument| {
-            if !matches!(argument.value, ArgumentValue::Flag) {
-                return Err(argument.wrong("`proxied` takes nothing"));
-            }
-            attributes.proxied = Some(argument.name.span());
+            attributes.proxied = Some(flag(argument)?);
             Ok(())
         },
     },
@@ -164,10 +161,7 @@ const TABLE: &[Entry<Attributes>] = &[
         usage: "#[disk]",
         repeats: false,
         read: |attributes, argument| {
-            if !matches!(argument.value, ArgumentValue::Flag) {
-                return Err(argument.wrong("`disk` takes nothing"));
-            }
-            attributes.disk = Some(argument.name.span());
+            attributes.disk = Some(flag(argument)?);
             Ok(())
         },
     },
@@ -176,10 +170,7 @@ const TABLE: &[Entry<Attributes>] = &[
         usage: "#[hosts]",
         repeats: false,
         read: |attributes, argument| {
-            if !matches!(argument.value, ArgumentValue::Flag) {
-                return Err(argument.wrong("`hosts` takes nothing"));
-            }
-            attributes.hosts = Some(argument.name.span());
+            attributes.hosts = Some(flag(argument)?);
             Ok(())
         },
     },
@@ -278,6 +269,14 @@ fn at<T>(argument: &Argument, it: T) -> At<T> {
     At {
         span: argument.name.span(),
         it,
+    }
+}
+
+/// The span of an attribute that says nothing but its name.
+fn flag(argument: &Argument) -> syn::Result<Span> {
+    match argument.value {
+        ArgumentValue::Flag => Ok(argument.name.span()),
+        _ => Err(argument.wrong(format_args!("`{}` takes nothing", argument.name))),
     }
 }
 
