@@ -83,8 +83,19 @@ impl ServerCommand {
             seat.enter(&mut self.runs.command)
                 .map_err(self.plan.refused(program.clone()))?;
         }
+        let held = place.clock().traced();
+        if let Some(held) = &held {
+            held.hold(&mut self.runs.command);
+        }
         let process =
             ProcessGroup::spawn(&mut self.runs.command, &log).map_err(self.plan.refused(program))?;
+        if let Some(held) = held {
+            held.let_go(process.pid(), place.clock())
+                .map_err(|source| StartError::Clock {
+                    node: place.name().to_owned(),
+                    source,
+                })?;
+        }
         drop(log);
         place.set_leader(process.pid());
         tracing::info!(node = place.name(), pid = process.pid(), "started");

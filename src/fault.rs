@@ -87,6 +87,7 @@ macro_rules! fault_kinds {
     )*};
 }
 
+mod clock;
 mod disk;
 mod injected;
 mod ledger;
@@ -104,6 +105,7 @@ use robust_test_harness::error::{Error, Result, error};
 pub use robust_test_harness::mechanism::{FaultKind, Mechanism};
 use rustix::process::Pid;
 
+pub use clock::ClockSkew;
 pub use disk::{FailingSync, FullDisk, PowerLoss, SlowSync};
 pub use injected::{FaultError, Injected};
 pub use ledger::Faults;
@@ -116,6 +118,7 @@ pub use timeline::Moment;
 
 use crate::clock::{human, within};
 pub use crate::memory_group::NoMemoryGroups;
+pub use crate::node_clock::NoClock;
 use crate::server::Server;
 use crate::service::{BoxFuture, Service};
 use ledger::Ledger;

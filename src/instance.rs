@@ -439,7 +439,7 @@ impl Instance {
 
     /// Freezes its processes, and waits until the first one is frozen.
     pub(crate) async fn pause(&self) -> Result<(), PauseError> {
-        let process = self.signal(Signal::Stop)?;
+        let process = self.freeze()?;
         let deadline = Deadline::after(PAUSE_WITHIN);
         let mut backoff = Backoff::up_to(Duration::from_millis(20));
         while !process.is_stopped() {
@@ -452,6 +452,11 @@ impl Instance {
             tokio::time::sleep(backoff.next()).await;
         }
         Ok(())
+    }
+
+    /// Has its processes freeze, without waiting for that.
+    pub(crate) fn freeze(&self) -> Result<&ProcessGroup, PauseError> {
+        self.signal(Signal::Stop)
     }
 
     /// Sends a signal to its first process.

@@ -83,6 +83,14 @@ pub enum StartError {
         /// What it printed last.
         log: LogTail,
     },
+    /// Its clock is to be wrong from its begin on ([`ClockSkew`](crate::fault::ClockSkew)), and cannot be.
+    #[error("cannot start node `{node}` with a clock that is wrong")]
+    Clock {
+        /// The node's name.
+        node: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// It is to be on a host of its own, and would run inside this process.
     #[error(
         "node `{node}` cannot be on a host of its own (`#[hosts]`), as it runs inside this process: have its kind start a \

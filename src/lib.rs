@@ -43,6 +43,7 @@ pub mod member;
 mod memory_group;
 pub mod network;
 pub mod node;
+mod node_clock;
 mod oracle;
 mod origin;
 mod place;

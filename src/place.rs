@@ -16,6 +16,7 @@ use robust_test_harness::variant::Variants;
 use crate::disk::Disk;
 use crate::front::Fronts;
 use crate::log::Log;
+use crate::node_clock::NodeClock;
 use crate::oracle::Oracles;
 use crate::seat::Seat;
 use crate::tls::{Subject, TlsError, TlsFiles};
@@ -51,6 +52,7 @@ pub(crate) struct Place {
     disk: Option<Disk>,
     /// The host that it is on, of a node that is `#[hosts]`.
     seat: Option<Seat>,
+    clock: NodeClock,
 }
 
 /// A kind's program is not there.
@@ -114,6 +116,7 @@ impl Place {
             fronts: None,
             disk: None,
             seat: None,
+            clock: NodeClock::default(),
         }
     }
 
@@ -144,6 +147,11 @@ impl Place {
     /// The host that it is on, of a node that is `#[hosts]`.
     pub(crate) fn seat(&self) -> Option<&Seat> {
         self.seat.as_ref()
+    }
+
+    /// What its programs take for the time.
+    pub(crate) fn clock(&self) -> &NodeClock {
+        &self.clock
     }
 
     /// Where its disk keeps what is on it, and where that is mounted.

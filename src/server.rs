@@ -454,6 +454,10 @@ impl<S: Service> Server<S> {
         &self.0.case
     }
 
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.0.supervisor
+    }
+
     pub(crate) fn place(&self) -> &Arc<Place> {
         self.0.supervisor.place()
     }

@@ -1,6 +1,8 @@
 //! Keeps one node of a case: whether it is up, that nobody else acts on it meanwhile, and that a death which
 //! nobody ordered ends the case at once.
 
+mod still;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use robust_test_harness::case::{Case, WeakCase};
@@ -264,6 +266,8 @@ impl Supervisor {
     /// From now on its end is no reason to end the case; whether that was so before.
     fn may_end(&self) -> bool {
         self.disturb();
+        // What its processes have read is gone with them.
+        self.place.clock().readings();
         std::mem::replace(&mut self.state().may_end, true)
     }
 

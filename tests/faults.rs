@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use robust_test::disk::Disk;
-use robust_test::fault::MemoryLimit;
+use robust_test::fault::{ClockSkew, MemoryLimit};
 use robust_test::hosts::Net;
 use robust_test_tests::gossip;
 use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, signal, starting};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 /// How many cases there are that hold a fault until their runner is killed.
-const HELD: usize = 14;
+const HELD: usize = 15;
 const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
 
 fn planted(arguments: &[&str]) -> Planted {
@@ -40,6 +40,9 @@ fn every_fault_bites_and_is_healed() {
     }
     if !is_allowed(MemoryLimit::available()) {
         arguments.extend(["--skip-tag", "memory"]);
+    }
+    if !is_allowed(ClockSkew::available()) {
+        arguments.extend(["--skip-tag", "clock"]);
     }
     let finished = planted(&arguments).run();
     assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
@@ -230,6 +233,7 @@ fn nothing_is_left_of_a_runner_that_is_killed_in_the_middle_of_a_fault() {
         is_allowed(Disk::available()),
         is_allowed(Net::available()),
         is_allowed(MemoryLimit::available()),
+        is_allowed(ClockSkew::available()),
     ];
     if are_allowed.contains(&false) {
         return;

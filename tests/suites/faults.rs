@@ -2,11 +2,11 @@
 #![allow(missing_docs)]
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use robust_test::fault::{
-    ALWAYS, Cut, DescriptorLimit, FailingSync, FaultKind, FullDisk, Injected, Kill, MemoryLimit, Ongoing,
-    Pause, PowerLoss, Relocate, SlowSync, Stop,
+    ALWAYS, ClockSkew, Cut, DescriptorLimit, FailingSync, FaultKind, FullDisk, Injected, Kill, MemoryLimit,
+    Ongoing, Pause, PowerLoss, Relocate, SlowSync, Stop,
 };
 use robust_test::hosts::Checksum;
 use robust_test::prelude::*;
@@ -549,6 +549,125 @@ async fn several_nodes_have_so_much_each_and_a_node_that_is_down_has_none(db: Cl
     Ok(())
 }
 
+/// How far ahead of this process's clock a node's is, in seconds, and behind where that is negative. Both ask the same kernel,
+/// so that the node's answer is between two readings here, moved by that.
+async fn ahead(db: &Server<Gossip>) -> Result<i64> {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let before = now()?.as_nanos();
+    let there: u128 = ask(db, "clock").await?.parse()?;
+    let after = now()?.as_nanos();
+    let second = 1_000_000_000_i128;
+    let (least, most) = (there as i128 - after as i128, there as i128 - before as i128);
+    let ahead = least.div_euclid(second) + i128::from(least.rem_euclid(second) > 0);
+    if ahead * second > most {
+        return Err(error(format!(
+            "{least} to {most} ns ahead, which is no whole second"
+        )));
+    }
+    Ok(i64::try_from(ahead)?)
+}
+
+#[robust_test(tags("clock"))]
+async fn a_clock_is_wrong_over_restarts_until_it_is_healed(db: Server<Gossip>) -> Result {
+    assert_eq!(ahead(&db).await?, 0);
+    let skew = ClockSkew::ahead(secs(3600)).inject(&db).await?;
+    assert_eq!(skew.name(), "clock-skew of 3600 s ahead");
+    assert_eq!(skew.proof(), None);
+    assert_eq!(ahead(&db).await?, 3600);
+    assert_eq!(
+        skew.until_proved(SOON).await?,
+        "1 readings of the clock were moved"
+    );
+    db.restart().await?;
+    assert_eq!(ahead(&db).await?, 3600);
+    db.kill().await?;
+    db.start().await?;
+    assert_eq!(ahead(&db).await?, 3600);
+    assert_eq!(skew.heal().await?, "3 readings of the clock were moved");
+    assert_eq!(ahead(&db).await?, 0);
+    db.restart().await?;
+    assert_eq!(ahead(&db).await?, 0);
+    assert_eq!(ask(&db, "starts").await?, "4");
+
+    let skew = ClockSkew::behind(secs(86_400)).inject(&db).await?;
+    assert_eq!(skew.name(), "clock-skew of 86400 s behind");
+    assert_eq!(ahead(&db).await?, -86_400);
+    skew.heal().await?;
+    assert_eq!(ahead(&db).await?, 0);
+    // Nothing is before 1970.
+    let skew = ClockSkew::behind(secs(3_153_600_000)).inject(&db).await?;
+    assert_eq!(ask(&db, "clock").await?, "0");
+    skew.heal().await?;
+    Ok(())
+}
+
+#[robust_test(tags("clock"))]
+async fn a_clock_jumps_forth_and_back_and_one_of_a_node_that_is_down_or_frozen_is_wrong_when_it_goes_on(
+    db: Server<Gossip>,
+) -> Result {
+    let strobe = ClockSkew::ahead(secs(3600)).strobe(millis(2)).inject(&db).await?;
+    assert_eq!(strobe.name(), "clock-skew of 3600 s ahead and back, every 2 ms");
+    for expected in [3600, 0, 3600, 0] {
+        eventually(format!("it is {expected} s ahead"), SOON, || async {
+            Ok::<_, Error>((ahead(&db).await? == expected).then_some(()))
+        })
+        .await?;
+    }
+    strobe.heal().await?;
+    assert_eq!(ahead(&db).await?, 0);
+
+    db.stop().await?;
+    let skew = ClockSkew::ahead(secs(60)).inject(&db).await?;
+    db.start().await?;
+    assert_eq!(ahead(&db).await?, 60);
+    db.stop().await?;
+    skew.heal().await?;
+    db.start().await?;
+    assert_eq!(ahead(&db).await?, 0);
+
+    let pause = Pause.inject(&db).await?;
+    let skew = ClockSkew::behind(secs(60)).inject(&db).await?;
+    assert!(db.is_paused());
+    pause.heal().await?;
+    assert_eq!(ahead(&db).await?, -60);
+    skew.heal().await?;
+    Ok(())
+}
+
+/// Whatever its threads do in the moment in which its clock changes.
+#[robust_test(tags("clock"), timeout = "2m", weight = 4)]
+async fn a_program_that_reads_the_clock_all_the_time_goes_on(db: Server<Gossip>) -> Result {
+    ask(&db, "watch 4").await?;
+    for turn in 1..=60 {
+        let skew = ClockSkew::ahead(secs(turn)).inject(&db).await?;
+        assert_eq!(ahead(&db).await?, turn as i64);
+        skew.heal().await?;
+        assert_eq!(ahead(&db).await?, 0);
+    }
+    assert_eq!(ask(&db, "starts").await?, "1");
+    Ok(())
+}
+
+#[robust_test(tags("clock"))]
+async fn several_clocks_are_wrong_and_one_cannot_be_by_more_than_a_century(db: Cluster<Gossip>) -> Result {
+    until_sees(&db.node(1), "1 2 3").await?;
+    let skew = ClockSkew::ahead(secs(10)).inject(&db.pick(Pick::All)?).await?;
+    for node in db.nodes() {
+        assert_eq!(ahead(&node).await?, 10);
+    }
+    skew.heal().await?;
+    let told = ClockSkew::ahead(secs(200 * 365 * 86_400))
+        .inject(&db.node(1))
+        .await;
+    let told = format!("{:#}", told.unwrap_err());
+    assert!(
+        told.ends_with("into db-1: a clock can be wrong by 100 years at most"),
+        "{told}"
+    );
+    assert_eq!(ahead(&db.node(1)).await?, 0);
+    Ok(())
+}
+
 /// Packets from one host to the other until one arrives, which is not the way of the first.
 async fn passes(from: &UdpSocket, to: &UdpSocket) -> Result<bool> {
     let mut packet = [0; 16];
@@ -776,6 +895,7 @@ async fn holds(
         "relocate",
         "packets",
         "descriptors",
+        "clock",
         "memory"
     )]
     which: &'static str,
@@ -805,6 +925,12 @@ async fn holds(
             Impairment::cut().inject(&net).await?
         }
         "descriptors" => DescriptorLimit { spare: 1 }.inject(&one).await?,
+        "clock" => {
+            ClockSkew::ahead(secs(3600))
+                .strobe(millis(1))
+                .inject(&one)
+                .await?
+        }
         _ => MemoryLimit { spare_bytes: MIB }.inject(&one).await?,
     };
     std::fs::write(std::env::temp_dir().join("holds"), which)?;

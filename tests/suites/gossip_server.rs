@@ -4,7 +4,8 @@
 //! `gossip-server NUMBER DATA [NUMBER=ADDRESS ..]`, the first of them its own. It counts its starts in the folder
 //! DATA, and answers lines: `starts`, `sees`, `leader`, `die`, `print N` (N lines of its log), `say TEXT` (one),
 //! `take BYTES` (of memory, and keep them), `helper` (start one, as `gossip-server helper`), `helper take BYTES` (the helper
-//! does), all of which it answers with `done`, or `it ended`.
+//! does), all of which it answers with `done`, or `it ended`; `clock` (nanoseconds since 1970), `watch N` (the clock, all the
+//! time, in N threads).
 #![allow(missing_docs)]
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio, exit};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 struct Node {
     number: u32,
@@ -60,6 +61,11 @@ fn count_start(data: &Path) -> std::io::Result<usize> {
     starts.push(b'x');
     std::fs::write(file, &starts)?;
     Ok(starts.len())
+}
+
+fn since_1970() -> u128 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos())
 }
 
 /// Memory that is really there: every page of it is written to.
@@ -138,6 +144,13 @@ impl Node {
                 "helper" => {
                     let bytes = rest.strip_prefix("take ");
                     self.ask_helper(bytes).unwrap_or_else(|| "it ended".to_owned())
+                }
+                "clock" => since_1970().to_string(),
+                "watch" => {
+                    for _ in 0..rest.parse().unwrap_or(1) {
+                        thread::spawn(|| while since_1970() > 0 {});
+                    }
+                    "watched".to_owned()
                 }
                 "die" => {
                     eprintln!("told to die");

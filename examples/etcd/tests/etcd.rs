@@ -309,6 +309,8 @@ async fn all_have(db: &Cluster<Etcd>, client: &Client<Etcd>, key: &str, value: &
 
 #[path = "etcd/agreement.rs"]
 mod agreement;
+#[path = "etcd/clocks.rs"]
+mod clocks;
 #[path = "etcd/concurrency.rs"]
 mod concurrency;
 #[path = "etcd/data.rs"]

@@ -19,6 +19,8 @@ use tokio::net::TcpListener;
 
 #[path = "kv/blocking.rs"]
 mod blocking;
+#[path = "kv/clocks.rs"]
+mod clocks;
 #[path = "kv/connections.rs"]
 mod connections;
 #[path = "kv/hostile.rs"]

@@ -18,6 +18,8 @@ use mqtt_suite::{
 };
 use robust_test::prelude::*;
 
+#[path = "mqtt/clocks.rs"]
+mod clocks;
 #[path = "mqtt/cluster.rs"]
 mod cluster;
 #[path = "mqtt/hostile.rs"]
@@ -73,7 +75,7 @@ async fn rumqttd(node: &mut Node<Mqtt>) -> Result<Instance> {
     Mqtt,
     name = "mosquitto",
     program = "mosquitto",
-    provides("mqtt5", "qos2", "persistence"),
+    provides("mqtt5", "qos2", "persistence", "process"),
     variants(tls = ["off", "on"])
 )]
 async fn start_mosquitto(node: &mut Node<Mqtt>) -> Result<Instance> {
@@ -93,7 +95,7 @@ async fn start_mosquitto(node: &mut Node<Mqtt>) -> Result<Instance> {
     name = "nats-server",
     program = "nats-server",
     cluster,
-    provides("persistence"),
+    provides("persistence", "process"),
     variants(tls = ["off", "on"])
 )]
 async fn start_nats(node: &mut Node<Mqtt>) -> Result<Instance> {
@@ -767,7 +769,7 @@ mod restarts {
     const TOPICS: usize = 50;
 
     /// Retains messages and leaves one for an absent client with a session, each acknowledged.
-    async fn fill(publisher: &dyn MqttClient, absent: &dyn MqttClient) -> Result {
+    pub(super) async fn fill(publisher: &dyn MqttClient, absent: &dyn MqttClient) -> Result {
         absent.connect(absent.options().persistent()).await?;
         absent.subscribe("news", Qos::AtLeastOnce).await?;
         absent.disconnect().await?;
@@ -781,7 +783,7 @@ mod restarts {
     }
 
     /// That [`fill`] lasted.
-    async fn check(publisher: &dyn MqttClient, absent: &dyn MqttClient) -> Result {
+    pub(super) async fn check(publisher: &dyn MqttClient, absent: &dyn MqttClient) -> Result {
         publisher.connect(publisher.options()).await?;
         publisher.subscribe("weather/+", Qos::AtLeastOnce).await?;
         publisher.publish("weather/end", b"end", Qos::AtLeastOnce).await?;

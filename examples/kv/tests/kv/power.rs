@@ -14,7 +14,7 @@ use robust_test::fault::{FailingSync, FullDisk, PowerLoss};
 use super::*;
 
 /// One writer: the numbers from 0 on, each once the one before was acknowledged.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     client: &'a dyn KvClient,
     /// When each number was acknowledged.
     acknowledged: Vec<Instant>,
@@ -36,7 +36,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes for so long.
-    async fn write_for(&mut self, time: Duration) -> Result {
+    pub(super) async fn write_for(&mut self, time: Duration) -> Result {
         let until = Instant::now() + time;
         while Instant::now() < until {
             self.write().await?;
@@ -51,8 +51,19 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// How many were acknowledged.
+    pub(super) fn count(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// How many a server has to keep that lost its power then, where it syncs every second: those that were 2 s old.
+    pub(super) fn due(&self, dark: Instant) -> usize {
+        let old = dark - secs(2);
+        self.acknowledged.iter().take_while(|at| **at < old).count()
+    }
+
     /// How many of the first numbers are there; none may be there after one that is missing.
-    async fn there(&self) -> Result<usize> {
+    pub(super) async fn there(&self) -> Result<usize> {
         until_answered(self.client).await?;
         let gets =
             (0..self.acknowledged.len()).map(|number| Command::new("EXISTS").arg(format!("key {number}")));
@@ -66,7 +77,7 @@ impl<'a> Writer<'a> {
 }
 
 /// A writer to the server, once that keeps its data so.
-async fn writer<'a>(
+pub(super) async fn writer<'a>(
     server: &Server<Kv>,
     client: &'a Client<Kv>,
     persistence: Persistence,
@@ -108,8 +119,7 @@ async fn a_file_that_is_synced_every_second_loses_its_last_writes_alone(
         let power = PowerLoss { is_torn: false }.inject(&server).await?;
         power.heal().await?;
         let there = writer.there().await?;
-        let old = dark - secs(2);
-        let due = writer.acknowledged.iter().take_while(|at| **at < old).count();
+        let due = writer.due(dark);
         assert!(
             due > 0 && there >= due,
             "{there} are there, and {due} were 2 s old"
