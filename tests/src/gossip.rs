@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, Write as _};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use robust_test::prelude::*;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -179,4 +179,25 @@ pub fn ask_port(port: u16, line: &str) -> String {
     let mut answer = String::new();
     let _closed = std::io::BufReader::new(stream).read_line(&mut answer);
     answer.trim_end().to_owned()
+}
+
+/// How far ahead of this process's clock a node's is, in seconds, and behind where that is negative. Both ask the same kernel,
+/// so that the node's answer is between two readings here, moved by that.
+///
+/// # Errors
+/// When it does not answer, or is not wrong by whole seconds.
+pub async fn ahead(db: &Server<Gossip>) -> Result<i64> {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let before = now()?.as_nanos();
+    let there: u128 = ask(db, "clock").await?.parse()?;
+    let after = now()?.as_nanos();
+    let second = 1_000_000_000_i128;
+    let (least, most) = (there as i128 - after as i128, there as i128 - before as i128);
+    let ahead = least.div_euclid(second) + i128::from(least.rem_euclid(second) > 0);
+    if ahead * second > most {
+        return Err(error(format!(
+            "{least} to {most} ns ahead, which is no whole second"
+        )));
+    }
+    Ok(i64::try_from(ahead)?)
 }

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use robust_test::fault::{
     ALWAYS, ClockSkew, Cut, DescriptorLimit, FailingSync, FaultKind, FullDisk, Injected, Kill, MemoryLimit,
@@ -10,7 +10,7 @@ use robust_test::fault::{
 };
 use robust_test::hosts::Checksum;
 use robust_test::prelude::*;
-use robust_test_tests::gossip::{self, Asker, Gossip, answer_within, ask, until_sees};
+use robust_test_tests::gossip::{self, Asker, Gossip, ahead, answer_within, ask, until_sees};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Mutex;
@@ -547,24 +547,6 @@ async fn several_nodes_have_so_much_each_and_a_node_that_is_down_has_none(db: Cl
         "{told:#}"
     );
     Ok(())
-}
-
-/// How far ahead of this process's clock a node's is, in seconds, and behind where that is negative. Both ask the same kernel,
-/// so that the node's answer is between two readings here, moved by that.
-async fn ahead(db: &Server<Gossip>) -> Result<i64> {
-    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let before = now()?.as_nanos();
-    let there: u128 = ask(db, "clock").await?.parse()?;
-    let after = now()?.as_nanos();
-    let second = 1_000_000_000_i128;
-    let (least, most) = (there as i128 - after as i128, there as i128 - before as i128);
-    let ahead = least.div_euclid(second) + i128::from(least.rem_euclid(second) > 0);
-    if ahead * second > most {
-        return Err(error(format!(
-            "{least} to {most} ns ahead, which is no whole second"
-        )));
-    }
-    Ok(i64::try_from(ahead)?)
 }
 
 #[robust_test(tags("clock"))]

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use robust_test::fault::{Fault as _, Relocate};
+use robust_test::fault::{ClockSkew, Fault as _, Relocate};
 use robust_test::hosts::Impairment;
 use robust_test::prelude::*;
-use robust_test_tests::gossip::{self, Asker, Gossip, answer_within, ask, until_sees};
+use robust_test_tests::gossip::{self, Asker, Gossip, ahead, answer_within, ask, until_sees};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -174,6 +174,19 @@ async fn what_stands_in_for_a_node_is_on_its_host(#[hosts] db: Cluster<Gossip>) 
     // It is let go of when the node comes back.
     assert!(matches!(silent.read(&mut [0; 8]).await, Ok(0) | Err(_)));
     until_sees(&db.node(1), "1 2 3").await
+}
+
+#[robust_test]
+async fn a_node_on_a_host_may_have_a_wrong_clock_over_a_restart(#[hosts] db: Cluster<Gossip>) -> Result {
+    let node = db.node(2);
+    let skew = ClockSkew::behind(secs(3600)).inject(&node).await?;
+    assert_eq!(ahead(&node).await?, -3600);
+    node.restart().await?;
+    assert_eq!(ahead(&node).await?, -3600);
+    assert_eq!(ahead(&db.node(1)).await?, 0);
+    skew.heal().await?;
+    assert_eq!(ahead(&node).await?, 0);
+    Ok(())
 }
 
 #[robust_test]
