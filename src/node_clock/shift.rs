@@ -116,9 +116,11 @@ mod x86_64 {
         "mov ecx, 1000000000",
         "div rcx",
         "ret",
-        // Counts. Keeps r8.
+        // Counts what was moved. Keeps r8.
         ".balign 16",
         "70:",
+        "cmp qword ptr [rip + 80f], 0",
+        "je 72f",
         "cmp qword ptr [rip + 81f], 0",
         "jne 71f",
         "lea rdi, [rip + 81f]",

@@ -135,6 +135,8 @@ fn every_way_to_ask_for_the_time_of_day_is_moved_and_nothing_else() {
         clock.set(2 * by).unwrap();
         asked.is_ahead("", 2 * by);
         assert_eq!(clock.readings(), 12);
+        clock.set(0).unwrap();
+        asked.is_ahead("", 0);
         clock.undo(&asked.pids()).unwrap();
         asked.is_ahead("", 0);
         assert_eq!(clock.readings(), 12);
