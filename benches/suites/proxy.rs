@@ -19,33 +19,41 @@ const CONNECTIONS: u32 = 1000;
 const BULK: u8 = b'b';
 const ECHO: u8 = b'e';
 
-/// Serves until the process ends: takes everything and answers with one byte, or sends everything back.
+/// As many connections as the server serves at once: more than are open at any time.
+const SERVED: usize = 8;
+
+/// Serves until the process ends: takes everything and answers with one byte, or sends everything back. Its threads are there
+/// before, so that a connection costs it little: what is measured is what comes on top.
 fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || serve(stream));
-        }
-    });
+    for _ in 0..SERVED {
+        let listener = listener.try_clone().expect("a descriptor");
+        thread::spawn(move || {
+            let mut buffer = vec![0; 256 << 10];
+            for stream in listener.incoming().flatten() {
+                // One that is cut short is its client's to tell.
+                let _ended = serve(stream, &mut buffer);
+            }
+        });
+    }
     address
 }
 
-fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, buffer: &mut [u8]) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut kind = [0];
     stream.read_exact(&mut kind)?;
-    let mut buffer = vec![0; 256 << 10];
     if kind[0] == BULK {
         let mut left = BULK_BYTES;
         while left > 0 {
-            let read = stream.read(&mut buffer)?;
+            let read = stream.read(buffer)?;
             left -= read.clamp(1, left);
         }
         return stream.write_all(b"k");
     }
     loop {
-        match stream.read(&mut buffer)? {
+        match stream.read(buffer)? {
             0 => return Ok(()),
             read => stream.write_all(&buffer[..read])?,
         }
