@@ -67,7 +67,7 @@ async fn leases_end_in_their_time_whatever_the_clocks_say(
     let short = client.grant(TTL).await?;
     client.put_with_lease("short", "x", short).await?;
     let skew = skew.inject(&db.pick(Pick::All)?).await?;
-    eventually("the short lease ends", 3 * TTL, || async {
+    eventually("the short lease ends", SETTLED, || async {
         let found = client.get("short", Linearizable).await?;
         Ok::<_, ClientError>(found.is_none())
     })
