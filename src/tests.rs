@@ -162,7 +162,7 @@ fn skip_because(why: &str) {
 }
 
 /// Whether the machine allows it; where not, the test is to return.
-fn is_allowed<E: std::fmt::Display>(available: Result<(), E>) -> bool {
+pub(crate) fn is_allowed<E: std::fmt::Display>(available: Result<(), E>) -> bool {
     if let Err(why) = &available {
         skip_because(&format!("this machine does not allow it: {why}"));
     }

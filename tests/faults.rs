@@ -20,6 +20,16 @@ fn planted(arguments: &[&str]) -> Planted {
         .args(arguments)
 }
 
+/// The tags of cases that need what not every machine has, and whether this one allows it.
+fn are_allowed() -> [(&'static str, bool); 4] {
+    [
+        ("disk", is_allowed(Disk::available())),
+        ("hosts", is_allowed(Net::available())),
+        ("memory", is_allowed(MemoryLimit::available())),
+        ("clock", is_allowed(ClockSkew::available())),
+    ]
+}
+
 /// The verdicts by the names of their cases, without module.
 fn statuses(finished: &Finished) -> Vec<(String, String)> {
     let verdicts = finished.verdicts();
@@ -32,17 +42,8 @@ fn statuses(finished: &Finished) -> Vec<(String, String)> {
 #[test]
 fn every_fault_bites_and_is_healed() {
     let mut arguments = vec!["--skip-tag", "fails"];
-    if !is_allowed(Disk::available()) {
-        arguments.extend(["--skip-tag", "disk"]);
-    }
-    if !is_allowed(Net::available()) {
-        arguments.extend(["--skip-tag", "hosts"]);
-    }
-    if !is_allowed(MemoryLimit::available()) {
-        arguments.extend(["--skip-tag", "memory"]);
-    }
-    if !is_allowed(ClockSkew::available()) {
-        arguments.extend(["--skip-tag", "clock"]);
+    for (tag, _) in are_allowed().into_iter().filter(|(_, is_allowed)| !is_allowed) {
+        arguments.extend(["--skip-tag", tag]);
     }
     let finished = planted(&arguments).run();
     assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
@@ -229,13 +230,7 @@ fn without_privileges_all_but_disks_hosts_and_memory_run_and_those_say_why_not()
 
 #[test]
 fn nothing_is_left_of_a_runner_that_is_killed_in_the_middle_of_a_fault() {
-    let are_allowed = [
-        is_allowed(Disk::available()),
-        is_allowed(Net::available()),
-        is_allowed(MemoryLimit::available()),
-        is_allowed(ClockSkew::available()),
-    ];
-    if are_allowed.contains(&false) {
+    if are_allowed().iter().any(|(_, is_allowed)| !is_allowed) {
         return;
     }
     let listed = planted(&["--list", "--ignored"]).run().stdout;

@@ -1,5 +1,7 @@
 //! The machine's processes, as `/proc` tells them. Signals none of them.
 
+use std::str::SplitAsciiWhitespace;
+
 /// A process for messages: `pid 123 (mosquitto -p 1883)`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
@@ -73,9 +75,29 @@ pub fn children() -> Option<Vec<u32>> {
     Some(all)
 }
 
-fn parse_stat(pid: u32, stat: &str) -> Option<Entry> {
+/// Whether no thread of a process can run on: each is stopped by a signal or a tracer, or has ended; one that waits for a disk in
+/// the kernel stops before it comes back, where it was told to. So is a process that is gone.
+pub fn is_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    threads.into_iter().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        after_name(&stat)
+            .and_then(|mut fields| fields.next())
+            .is_none_or(|state| "TtZXD".contains(state))
+    })
+}
+
+/// The fields of a `stat` behind the name: state, parent, group, ..
+pub(crate) fn after_name(stat: &str) -> Option<SplitAsciiWhitespace<'_>> {
     // pid (name) state parent group ..; the name may hold anything, also parentheses and spaces.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    Some(stat[stat.rfind(')')? + 1..].split_ascii_whitespace())
+}
+
+fn parse_stat(pid: u32, stat: &str) -> Option<Entry> {
+    let mut fields = after_name(stat)?;
     let state = fields.next()?;
     Some(Entry {
         pid,

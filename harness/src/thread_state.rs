@@ -1,6 +1,8 @@
 //! What the system knows of a process's threads: what each does or waits for in the kernel. Read from `/proc`, as
 //! far as this user may.
 
+use crate::processes;
+
 /// What a thread does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ThreadState {
@@ -54,10 +56,9 @@ pub(crate) fn threads_of(process: u32, with_stacks: bool) -> Vec<ThreadState> {
     ids.into_iter().filter_map(read).collect()
 }
 
-/// `pid (name) state ..`; the name may hold anything.
 fn state(stat: &str) -> &'static str {
-    let after = stat.rfind(')').map_or("", |at| &stat[at + 1..]);
-    match after.trim_start().chars().next() {
+    let state = processes::after_name(stat).and_then(|mut fields| fields.next());
+    match state.and_then(|state| state.chars().next()) {
         Some('R') => "running",
         Some('S') => "sleeping",
         Some('D') => "sleeping, and not to be woken",

@@ -3,6 +3,7 @@
 // What a child does between fork and end.
 #![allow(unsafe_code)]
 
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixDatagram;
@@ -48,6 +49,12 @@ pub enum NoClock {
     Other(String),
 }
 
+impl NoClock {
+    pub(super) fn other(said: &dyn Display) -> Self {
+        Self::Other(said.to_string())
+    }
+}
+
 /// What the child answers within.
 const WITHIN: Duration = Duration::from_secs(10);
 /// An hour, in nanoseconds.
@@ -61,11 +68,11 @@ pub(crate) fn available() -> Result<(), NoClock> {
 
 fn try_it() -> Result<(), NoClock> {
     let plan = Plan::of_this_machine()?;
-    let other = |error: io::Error| NoClock::Other(error.to_string());
-    let (ours, theirs) = UnixDatagram::pair().map_err(other)?;
-    ours.set_read_timeout(Some(WITHIN)).map_err(other)?;
+    let (ours, theirs) = UnixDatagram::pair().map_err(|error| NoClock::other(&error))?;
+    ours.set_read_timeout(Some(WITHIN))
+        .map_err(|error| NoClock::other(&error))?;
     // SAFETY: the child of a process that has threads does nothing but system calls, and reads the clock.
-    let forked = unsafe { fork() }.map_err(|error| other(error.into()))?;
+    let forked = unsafe { fork() }.map_err(|error| NoClock::other(&error))?;
     let ForkResult::Parent { child } = forked else {
         read_when_told(&theirs)
     };
@@ -95,12 +102,11 @@ fn read_when_told(socket: &UnixDatagram) -> ! {
 }
 
 fn ask(plan: &'static Plan, child: Pid, socket: &UnixDatagram) -> Result<(), NoClock> {
-    let other = |error: io::Error| NoClock::Other(error.to_string());
     let denied = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => NoClock::NotAllowed {
             said: error.to_string(),
         },
-        _ => other(error),
+        _ => NoClock::other(&error),
     };
     let deadline = Deadline::after(WITHIN);
     let mut shifted = loop {
@@ -115,10 +121,10 @@ fn ask(plan: &'static Plan, child: Pid, socket: &UnixDatagram) -> Result<(), NoC
             None => std::thread::yield_now(),
         }
     };
-    socket.send(&[1]).map_err(other)?;
+    socket.send(&[1]).map_err(|error| NoClock::other(&error))?;
     let mut said = [0; 8];
-    socket.recv(&mut said).map_err(other)?;
-    let now = clock_gettime(ClockId::CLOCK_REALTIME).map_err(|error| other(error.into()))?;
+    socket.recv(&mut said).map_err(|error| NoClock::other(&error))?;
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).map_err(|error| NoClock::other(&error))?;
     let ahead = i64::from_ne_bytes(said) - now.tv_sec();
     if ahead < OFFSET / 1_000_000_000 - 60 {
         return Err(NoClock::Other(format!(

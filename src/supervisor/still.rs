@@ -1,8 +1,10 @@
 //! A node that stands still for a moment, for what cannot be done to running processes.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::time::Duration;
-use std::{fs, io};
+
+use robust_test_harness::processes::is_still;
 
 use super::Supervisor;
 use crate::clock::{Backoff, Deadline, human};
@@ -85,21 +87,4 @@ impl Supervisor {
             node: self.place.name().to_owned(),
         }
     }
-}
-
-/// Whether no thread of a process runs, all of them being stopped by a signal.
-fn is_still(pid: u32) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        // It has ended.
-        return true;
-    };
-    threads.flatten().all(|thread| {
-        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // `pid (name) state ..`; the name may hold anything.
-        let state = stat
-            .rfind(')')
-            .and_then(|at| stat[at + 1..].trim_start().chars().next());
-        // Stopped, traced, ended; one that waits for a disk in the kernel stops before it comes back.
-        state.is_none_or(|state| "TtZXD".contains(state))
-    })
 }

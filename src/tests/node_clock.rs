@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{are_installed, is_allowed};
+use crate::clock::{Deadline, secs};
 use crate::node_clock::{NodeClock, available};
 
 const HOUR: i64 = 3600 * 1_000_000_000;
@@ -110,25 +111,41 @@ fn now() -> i64 {
     since.as_nanos().try_into().unwrap()
 }
 
-/// Until it waits for a line, where no thread of it is in the vDSO: as good as stopped.
+/// Moves the clock of one that waits for a line, or is about to: then no thread of it is in the vDSO, as good as stopped.
 #[track_caller]
-fn at_rest(mut act: impl FnMut() -> std::io::Result<Option<()>>) {
-    while act().unwrap().is_none() {
+fn take_in(clock: &NodeClock, asked: &Asked) {
+    let deadline = Deadline::after(secs(10));
+    while clock.take_in(&asked.pids()).unwrap().is_none() {
+        assert!(!deadline.passed(), "it does not wait");
         std::thread::yield_now();
     }
 }
 
-#[test]
-fn every_way_to_ask_for_the_time_of_day_is_moved_and_nothing_else() {
+/// One that tells the true time; `None` where the test is to be skipped.
+fn asked() -> Option<Asked> {
     if !is_allowed(available()) || !are_installed(&["python3"]) {
-        return;
+        return None;
     }
     let mut asked = Asked::start();
     asked.is_ahead("", 0);
+    Some(asked)
+}
+
+/// One whose clock is an hour ahead.
+fn an_hour_ahead() -> Option<(Asked, NodeClock)> {
+    let (asked, clock) = (asked()?, NodeClock::default());
+    clock.claim(HOUR).unwrap();
+    take_in(&clock, &asked);
+    Some((asked, clock))
+}
+
+#[test]
+fn every_way_to_ask_for_the_time_of_day_is_moved_and_nothing_else() {
+    let Some(mut asked) = asked() else { return };
     let clock = NodeClock::default();
     for by in [HOUR, -HOUR, 1, 999_999_999, -1] {
         clock.claim(by).unwrap();
-        at_rest(|| clock.take_in(&asked.pids()));
+        take_in(&clock, &asked);
         assert_eq!(clock.readings(), 0);
         asked.is_ahead("", by);
         assert_eq!(clock.readings(), 6);
@@ -145,21 +162,16 @@ fn every_way_to_ask_for_the_time_of_day_is_moved_and_nothing_else() {
 
 #[test]
 fn one_that_is_forked_has_the_time_of_its_parent_until_both_have_the_true_one() {
-    if !is_allowed(available()) || !are_installed(&["python3"]) {
+    let Some((mut asked, clock)) = an_hour_ahead() else {
         return;
-    }
-    let mut asked = Asked::start();
-    asked.is_ahead("", 0);
-    let clock = NodeClock::default();
-    clock.claim(HOUR).unwrap();
-    at_rest(|| clock.take_in(&asked.pids()));
+    };
     asked.is_ahead("fork", HOUR);
     assert_eq!(asked.pids().len(), 2);
     clock.undo(&asked.pids()).unwrap();
     asked.is_ahead("", 0);
     // Both as they were: they can be moved again.
     clock.claim(-HOUR).unwrap();
-    at_rest(|| clock.take_in(&asked.pids()));
+    take_in(&clock, &asked);
     asked.is_ahead("", -HOUR);
 }
 
@@ -197,14 +209,9 @@ fn a_program_begins_with_a_clock_that_is_wrong() {
 
 #[test]
 fn processes_that_ended_are_left_alone() {
-    if !is_allowed(available()) || !are_installed(&["python3"]) {
+    let Some((mut asked, clock)) = an_hour_ahead() else {
         return;
-    }
-    let mut asked = Asked::start();
-    asked.is_ahead("", 0);
-    let clock = NodeClock::default();
-    clock.claim(HOUR).unwrap();
-    at_rest(|| clock.take_in(&asked.pids()));
+    };
     asked.is_ahead("", HOUR);
     let pids = asked.pids();
     assert_eq!(clock.readings(), 6);

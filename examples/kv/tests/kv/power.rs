@@ -56,12 +56,6 @@ impl<'a> Writer<'a> {
         self.acknowledged.len()
     }
 
-    /// How many a server has to keep that lost its power then, where it syncs every second: those that were 2 s old.
-    pub(super) fn due(&self, dark: Instant) -> usize {
-        let old = dark - secs(2);
-        self.acknowledged.iter().take_while(|at| **at < old).count()
-    }
-
     /// How many of the first numbers are there; none may be there after one that is missing.
     pub(super) async fn there(&self) -> Result<usize> {
         until_answered(self.client).await?;
@@ -72,6 +66,19 @@ impl<'a> Writer<'a> {
         let there = replies.iter().take_while(is(1)).count();
         let lost = replies[there..].iter().take_while(is(0)).count();
         assert_eq!(there + lost, replies.len(), "writes are missing before others");
+        Ok(there)
+    }
+
+    /// How many of the first numbers are there after a server lost its power then, that syncs every second: those that were 2 s
+    /// old have to be.
+    pub(super) async fn there_since(&self, dark: Instant) -> Result<usize> {
+        let there = self.there().await?;
+        let old = dark - secs(2);
+        let due = self.acknowledged.iter().take_while(|at| **at < old).count();
+        assert!(
+            due > 0 && there >= due,
+            "{there} are there, and {due} were 2 s old"
+        );
         Ok(there)
     }
 }
@@ -118,12 +125,7 @@ async fn a_file_that_is_synced_every_second_loses_its_last_writes_alone(
         let dark = Instant::now();
         let power = PowerLoss { is_torn: false }.inject(&server).await?;
         power.heal().await?;
-        let there = writer.there().await?;
-        let due = writer.due(dark);
-        assert!(
-            due > 0 && there >= due,
-            "{there} are there, and {due} were 2 s old"
-        );
+        let there = writer.there_since(dark).await?;
         lost += writer.acknowledged.len() - there;
     }
     assert!(lost > 0, "a power loss took nothing");
