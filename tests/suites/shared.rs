@@ -79,7 +79,8 @@ async fn trace(what: &str, server: &Server<Tally>, client: &mut Client<Tally>) -
     let pid = server
         .pid()
         .map_or_else(|| "none".to_owned(), |pid| pid.to_string());
-    writeln!(file, "{what} {pid} {} {count}", server.variant("colour"))?;
+    // In one write: it is read while cases run.
+    file.write_all(format!("{what} {pid} {} {count}\n", server.variant("colour")).as_bytes())?;
     Ok(())
 }
 
