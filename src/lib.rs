@@ -29,6 +29,7 @@ pub mod down;
 pub mod eventually;
 pub mod exit;
 pub mod fault;
+mod forks;
 mod front;
 pub mod hostile;
 pub mod hosts;

@@ -10,7 +10,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd as _;
 
-use rustix::net::{AddressFamily, SocketType, bind, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+
+use crate::forks;
 
 /// Ports below are left to services of the machine.
 const LOWEST: u16 = 10_000;
@@ -77,7 +79,9 @@ pub(crate) fn local(port: u16) -> SocketAddr {
 fn is_free(port: u16) -> bool {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let can_bind = |family, kind, address: SocketAddr| match socket(family, kind, None) {
+    let _forks = forks::hold_off();
+    let flags = SocketFlags::CLOEXEC;
+    let can_bind = |family, kind, address: SocketAddr| match socket_with(family, kind, flags, None) {
         Ok(socket) => bind(&socket, &address),
         Err(error) => Err(error),
     };

@@ -24,6 +24,7 @@ use tokio::time::sleep;
 
 use crate::clock::{Backoff, Deadline};
 use crate::exit::{Exit, Signal};
+use crate::forks;
 use crate::listener::{Process as Survivor, alive_in_group};
 use crate::log::Log;
 
@@ -70,12 +71,15 @@ impl ProcessGroup {
     pub(crate) fn spawn(command: &mut Command, log: &std::fs::File) -> io::Result<Self> {
         use std::os::unix::process::CommandExt;
 
-        let mut child = command
+        command
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log.try_clone()?)
-            .spawn()?;
+            .stderr(log.try_clone()?);
+        let mut child = {
+            let _forks = forks::hold_off();
+            command.spawn()?
+        };
         let pid = Pid::from_child(&child);
         Log::note(log, &format!("pid {pid}"));
         #[cfg(target_os = "linux")]

@@ -19,6 +19,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+use crate::forks;
+
 const DESCRIPTORS_MAX: usize = 3;
 
 /// What the child was doing when it failed.
@@ -116,7 +118,10 @@ pub(super) unsafe fn in_child<const N: usize>(
     };
     // SAFETY: the caller's, for `work`; the rest are system calls, and closing descriptors.
     unsafe { command.pre_exec(in_child) };
-    let spawned = command.spawn();
+    let spawned = {
+        let _forks = forks::hold_off();
+        command.spawn()
+    };
     drop(command);
     match (receive(&ours), spawned) {
         (Ok(Ok(descriptors)), _) => descriptors
@@ -164,4 +169,52 @@ fn receive(from: &OwnedFd) -> Result<Result<Vec<OwnedFd>, (Step, Errno)>, Errno>
         }
     }
     Ok(Ok(descriptors))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::port::Lease;
+
+    const CHILD: &str = "hosts::fork::tests::leased_ports_can_be_bound";
+
+    /// In a process of its own: other tests fork without a thought.
+    #[test]
+    fn a_leased_port_can_be_bound_while_children_are_forked() {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", CHILD, "--ignored"])
+            .output()
+            .unwrap();
+        assert!(
+            child.status.success(),
+            "{}",
+            String::from_utf8_lossy(&child.stdout)
+        );
+        assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"));
+    }
+
+    #[test]
+    #[ignore = "the child of `a_leased_port_can_be_bound_while_children_are_forked`"]
+    fn leased_ports_can_be_bound() {
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // SAFETY: it does nothing.
+                    let forked = unsafe { in_child::<0>(|| Err((Step::Unshare, Errno::CANCELED))) };
+                    assert!(matches!(forked, Err(ChildError::Failed(Step::Unshare, _))));
+                }
+            });
+            let taken = (0..1000).filter(|_| {
+                let lease = Lease::new().unwrap();
+                TcpListener::bind((Ipv4Addr::LOCALHOST, lease.port())).is_err()
+            });
+            let taken = taken.count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(taken, 0, "of 1000 leased ports were in use");
+        });
+    }
 }
