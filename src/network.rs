@@ -12,9 +12,11 @@ mod entry;
 mod hits;
 mod lane;
 mod link;
+mod open;
 mod proxy;
 mod record;
 mod setup;
+mod target;
 mod thread;
 mod toxic;
 

@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd as _;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use rustix::io::Errno;
+use socket2::{Domain, Socket, Type};
 
 use crate::forks;
 
@@ -80,20 +81,16 @@ fn is_free(port: u16) -> bool {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let _forks = forks::hold_off();
-    let flags = SocketFlags::CLOEXEC;
-    let can_bind = |family, kind, address: SocketAddr| match socket_with(family, kind, flags, None) {
-        Ok(socket) => bind(&socket, &address),
-        Err(error) => Err(error),
-    };
+    let can_bind = |domain, kind, address: SocketAddr| Socket::new(domain, kind, None)?.bind(&address.into());
     let without_v6 = |error| {
         matches!(
-            error,
-            rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL
+            Errno::from_io_error(&error),
+            Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
         )
     };
-    [SocketType::STREAM, SocketType::DGRAM].into_iter().all(|kind| {
-        can_bind(AddressFamily::INET, kind, v4).is_ok()
-            && can_bind(AddressFamily::INET6, kind, v6).map_or_else(without_v6, |()| true)
+    [Type::STREAM, Type::DGRAM].into_iter().all(|kind| {
+        can_bind(Domain::IPV4, kind, v4).is_ok()
+            && can_bind(Domain::IPV6, kind, v6).map_or_else(without_v6, |()| true)
     })
 }
 

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use robust_test_harness::case::{Case, WeakCase};
+use socket2::Socket;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::hosts::{Host, HostError};
@@ -42,7 +43,7 @@ impl Seat {
             .upgrade()
             .ok_or_else(|| io::Error::other(ProxyError::Ended { proxy: name.clone() }))?;
         let host = self.host.clone();
-        let make_socket = Arc::new(move || host.tcp_socket().map_err(of_system));
+        let make_socket = Arc::new(move || host.stream_socket().map(Socket::from).map_err(of_system));
         Proxy::start_gateway(&case, name, local(port), self.host.address(port), make_socket).map_err(
             |error| match error {
                 ProxyError::Start { source, .. } => source,

@@ -366,8 +366,13 @@ impl Host {
     /// # Panics
     /// Outside of a tokio runtime, once it is used.
     pub fn tcp_socket(&self) -> Result<TcpSocket, HostError> {
-        let socket = self.socket(SocketType::STREAM)?;
+        let socket = self.stream_socket()?;
         Ok(TcpSocket::from_std_stream(std::net::TcpStream::from(socket)))
+    }
+
+    /// The same, known to no runtime.
+    pub(crate) fn stream_socket(&self) -> Result<OwnedFd, HostError> {
+        self.socket(SocketType::STREAM)
     }
 
     /// Listens at its address, as this process; 0 is any port that is free.

@@ -1,27 +1,25 @@
 //! The listener of a proxy: it takes connections, opens the other half of each, and is told to go down and up.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use robust_test_harness::seed::Seed;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::Socket;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 use super::entry::{Connection, FindMaker};
-use super::lane::Lane;
-use super::link::{self, Ended};
-use super::setup::{OpenConnection, Setup, Tap};
-use super::toxic::Stream;
-use crate::clock::human;
+use super::link::Ended;
+use super::open::open;
+use super::setup::{Setup, Tap};
+use super::target::Target;
 use crate::down::{Down, StandIn};
 use crate::port::Lease;
 
-/// How long the server may take to accept a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Between tries to accept when the system has no descriptor.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -46,46 +44,36 @@ pub(super) enum What {
 /// Tells who made a connection, by the addresses of the client and of the proxy; `None` where that cannot be told.
 pub(crate) type Origin = Arc<dyn Fn(SocketAddr, SocketAddr) -> Option<String> + Send + Sync>;
 
-/// Makes the sockets that a proxy reaches its server by, where that is not in this process's own network.
-pub(super) type MakeSocket = Arc<dyn Fn() -> io::Result<TcpSocket> + Send + Sync>;
-
-/// Where a proxy's connections go; clones share it.
-#[derive(Clone)]
-pub(super) struct Target {
-    server: Arc<Mutex<SocketAddr>>,
-    make_socket: Option<MakeSocket>,
-}
-
-impl Target {
-    pub(super) fn new(server: SocketAddr, make_socket: Option<MakeSocket>) -> Self {
-        Self {
-            server: Arc::new(Mutex::new(server)),
-            make_socket,
-        }
-    }
-
-    pub(super) fn get(&self) -> SocketAddr {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set(&self, server: SocketAddr) {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
-    }
-
-    fn socket(&self) -> io::Result<TcpSocket> {
-        match (&self.make_socket, self.get()) {
-            (Some(make), _) => make(),
-            (None, SocketAddr::V4(_)) => TcpSocket::new_v4(),
-            (None, SocketAddr::V6(_)) => TcpSocket::new_v6(),
-        }
-    }
-}
-
 /// What listens on the port.
 enum Front {
     Up(TcpListener),
     /// `None`: nobody listens, which is not what was asked for.
     Down(Option<StandIn>),
+}
+
+/// Tells when every connection so far has ended.
+struct Running {
+    /// Each connection has one of these.
+    one: mpsc::Sender<Infallible>,
+    /// Hears of the end of the last of them.
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Running {
+    fn new() -> Self {
+        let (one, ended) = mpsc::channel(1);
+        Self { one, ended }
+    }
+
+    fn one(&self) -> mpsc::Sender<Infallible> {
+        self.one.clone()
+    }
+
+    async fn end(&mut self) {
+        let Self { one, mut ended } = std::mem::replace(self, Self::new());
+        drop(one);
+        ended.recv().await;
+    }
 }
 
 /// A proxy's listener, and its connections.
@@ -101,8 +89,8 @@ pub(super) struct Acceptor {
     tap: Arc<Tap>,
     setup: Arc<watch::Sender<Arc<Setup>>>,
     /// The socket for the other half of the next connection.
-    spare: Option<TcpSocket>,
-    connections: JoinSet<()>,
+    spare: Option<Socket>,
+    running: Running,
     /// The number of the last connection, from 1 on.
     last: u64,
 }
@@ -126,7 +114,7 @@ impl Acceptor {
             tap,
             setup,
             spare: None,
-            connections: JoinSet::new(),
+            running: Running::new(),
             last: 0,
         }
     }
@@ -141,24 +129,30 @@ impl Acceptor {
                     let _nobody_asks = command.done.send(result);
                 }
                 accepted = accept(&self.front, &mut self.spare, &self.target) => match accepted {
-                    Ok((client, to_server)) => self.open(client, to_server),
+                    Ok((client, to_server)) => {
+                        self.open(client, to_server);
+                        // The new one goes ahead of the search for the next.
+                        tokio::task::yield_now().await;
+                    }
                     Err(_) => {
                         // The next ones wait in the backlog meanwhile.
                         self.tap.starved.fetch_add(1, Ordering::Relaxed);
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
-                Some(_) = self.connections.join_next() => {}
             }
         }
     }
 
-    fn open(&mut self, client: TcpStream, to_server: TcpSocket) {
+    fn open(&mut self, client: TcpStream, to_server: Socket) {
         self.last += 1;
         let connection = Connection::new(self.seed, self.last, self.find_maker(&client));
         let (server, tap, setup) = (self.target.get(), Arc::clone(&self.tap), self.setup.subscribe());
-        self.connections
-            .spawn(open(client, to_server, connection, server, tap, setup));
+        let running = self.running.one();
+        tokio::spawn(async move {
+            open(client, to_server, connection, server, tap, setup).await;
+            drop(running);
+        });
     }
 
     fn find_maker(&self, client: &TcpStream) -> FindMaker {
@@ -194,7 +188,7 @@ impl Acceptor {
                 let stand_in = StandIn::new(down, vec![self.address], TcpListener::bind, turned_away);
                 Front::Down(Some(stand_in.await.map_err(|(_, error)| error)?))
             }
-            None => Front::Up(TcpListener::bind(self.address).await?),
+            None => Front::Up(listen(self.address)?),
         };
         Ok(())
     }
@@ -206,13 +200,13 @@ impl Acceptor {
         }
         let tell = |ended| self.setup.send_modify(|setup| Arc::make_mut(setup).ended = ended);
         tell(Some(how));
-        while self.connections.join_next().await.is_some() {}
+        self.running.end().await;
         tell(None);
     }
 
     /// A connection that waits in the backlog. The system is asked itself: the runtime knows only of those that it has been
     /// told of.
-    fn accept_now(&mut self) -> Option<(TcpStream, TcpSocket)> {
+    fn accept_now(&mut self) -> Option<(TcpStream, Socket)> {
         let Front::Up(listener) = &self.front else {
             return None;
         };
@@ -225,6 +219,14 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// Listens there. Whoever sends small pieces means them: the sockets of connections inherit that from the listener's.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
+    TcpListener::from_std(listener)
 }
 
 /// What waits in the backlog of a listener that does not block.
@@ -246,9 +248,9 @@ fn accept_waiting(listener: &TcpListener) -> io::Result<std::net::TcpStream> {
 /// end where descriptors are short.
 async fn accept(
     front: &Front,
-    spare: &mut Option<TcpSocket>,
+    spare: &mut Option<Socket>,
     target: &Target,
-) -> io::Result<(TcpStream, TcpSocket)> {
+) -> io::Result<(TcpStream, Socket)> {
     let Front::Up(listener) = front else {
         // What connects comes to something else.
         return std::future::pending().await;
@@ -259,67 +261,9 @@ async fn accept(
     Ok((client, take_or_make(spare, target)?))
 }
 
-fn take_or_make(spare: &mut Option<TcpSocket>, target: &Target) -> io::Result<TcpSocket> {
+fn take_or_make(spare: &mut Option<Socket>, target: &Target) -> io::Result<Socket> {
     match spare.take() {
         Some(spare) => Ok(spare),
         None => target.socket(),
-    }
-}
-
-/// Opens the other half of a connection, and passes bytes between the two.
-async fn open(
-    client: TcpStream,
-    to_server: TcpSocket,
-    connection: Connection,
-    server: SocketAddr,
-    tap: Arc<Tap>,
-    mut setup: watch::Receiver<Arc<Setup>>,
-) {
-    let _open = OpenConnection::of(&tap);
-    // As in a cut cable, where not even the request for a connection gets through.
-    if !stalls_are_over(&connection, &mut setup).await {
-        return link::reset(&client);
-    }
-    let connecting = tokio::time::timeout(CONNECT_WITHIN, to_server.connect(server));
-    let connected = tokio::select! {
-        connected = connecting => connected,
-        _ = setup.wait_for(|setup| setup.ended.is_some()) => return link::reset(&client),
-    };
-    let server = match connected {
-        Ok(Ok(server)) => server,
-        Ok(Err(error)) => return tap.refused(&client, format!("{server}: {error}")),
-        Err(_) => {
-            return tap.refused(
-                &client,
-                format!("{server}: no answer within {}", human(CONNECT_WITHIN)),
-            );
-        }
-    };
-    for socket in [&client, &server] {
-        // Whoever sends small pieces means them; a socket that is closed by now has no need.
-        let _closed = socket.set_nodelay(true);
-    }
-    link::run(client, server, connection, tap, setup).await;
-}
-
-/// Waits until nothing holds what the client sends; false when the connection is to end.
-async fn stalls_are_over(connection: &Connection, setup: &mut watch::Receiver<Arc<Setup>>) -> bool {
-    let mut lane = Lane::new(Stream::Upstream, connection.clone(), Instant::now());
-    loop {
-        let now = setup.borrow_and_update().clone();
-        if now.ended.is_some() {
-            return false;
-        }
-        if now.toxics.is_empty() {
-            return true;
-        }
-        lane.refresh(&now.toxics, Instant::now());
-        if !lane.is_stalled() {
-            return true;
-        }
-        lane.holds_something();
-        if setup.changed().await.is_err() {
-            return false;
-        }
     }
 }

@@ -126,7 +126,12 @@ impl Lane {
 
     /// Whether bytes pass as they come.
     pub(super) fn is_plain(&self) -> bool {
-        self.active.is_empty() && self.pieces.is_empty() && self.end.is_none() && !self.is_shut
+        self.is_free() && self.pieces.is_empty() && self.end.is_none() && !self.is_shut
+    }
+
+    /// Whether no toxic is on it.
+    pub(super) fn is_free(&self) -> bool {
+        self.active.is_empty()
     }
 
     /// Whether a connection that begins now is held.

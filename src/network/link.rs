@@ -1,11 +1,16 @@
 //! One connection through a proxy: its two sockets, and the lanes between them.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
+use rustix::net::SendFlags;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -19,6 +24,12 @@ const READ_BYTES: usize = 64 << 10;
 /// So often bytes are passed on before others get their turn.
 const ROUNDS_MAX: usize = 16;
 
+/// A socket that is broken says so, and raises no signal.
+#[cfg(not(target_vendor = "apple"))]
+const QUIETLY: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const QUIETLY: SendFlags = SendFlags::empty();
+
 thread_local! {
     /// Holds bytes between a read and the write that follows, and nothing while anything is awaited: a connection that
     /// is idle has no buffer.
@@ -31,6 +42,9 @@ pub(super) enum Ended {
     Closed,
     Reset,
 }
+
+/// Tells what the proxy's connections are to do.
+type Changes = watch::Receiver<Arc<Setup>>;
 
 struct Link {
     client: TcpStream,
@@ -57,7 +71,7 @@ pub(super) async fn run(
     server: TcpStream,
     connection: Connection,
     tap: Arc<Tap>,
-    setup: watch::Receiver<Arc<Setup>>,
+    setup: Changes,
 ) {
     let link = Link {
         client,
@@ -68,11 +82,25 @@ pub(super) async fn run(
         connection,
         tap,
     };
-    let lanes = tokio::try_join!(
-        link.pass(Stream::Upstream, setup.clone()),
-        link.pass(Stream::Downstream, setup)
-    );
-    if let Err(Ended::Reset) = lanes {
+    let mut changes = setup.clone();
+    let lanes = async {
+        tokio::try_join!(
+            link.pass(Stream::Upstream, setup.clone()),
+            link.pass(Stream::Downstream, setup)
+        )
+    };
+    let mut lanes = pin!(lanes);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            lanes = &mut lanes => break lanes.err(),
+            // The lanes see it: they are asked anew.
+            change = changes.changed() => if change.is_err() {
+                break Some(Ended::Closed);
+            },
+        }
+    };
+    if ended == Some(Ended::Reset) {
         reset(&link.client);
         reset(&link.server);
     }
@@ -85,28 +113,25 @@ pub(super) fn reset(socket: &TcpStream) {
 }
 
 impl Link {
-    async fn pass(&self, stream: Stream, mut setup: watch::Receiver<Arc<Setup>>) -> Result<(), Ended> {
+    async fn pass(&self, stream: Stream, mut setup: Changes) -> Result<(), Ended> {
         let (source, sink, own, other) = match stream {
             Stream::Upstream => (&self.client, &self.server, &self.up, &self.down),
             Stream::Downstream => (&self.server, &self.client, &self.down, &self.up),
         };
         let mut lane = Lane::new(stream, self.connection.clone(), self.began);
         setup.mark_changed();
+        let mut is_new = stream == Stream::Upstream;
         loop {
-            if has_changed(&setup) {
-                let now = setup.borrow_and_update().clone();
-                if let Some(ended) = now.ended {
-                    return Err(ended);
-                }
-                lane.refresh(&now.toxics, Instant::now());
-            }
-            if lane.is_plain() {
+            refresh(&mut lane, &mut setup)?;
+            if lane.is_plain() && std::mem::take(&mut is_new) {
+                self.hand_over_first(&mut lane, &mut setup)?;
+            } else if lane.is_plain() {
                 tokio::select! {
                     biased;
-                    readable = source.readable() => {
-                        self.hand_over(stream, readable, &mut lane, source, sink, &setup);
+                    readable = poll_fn(|context| source.poll_read_ready(context)) => {
+                        self.hand_over(stream, readable, &mut lane, (source, sink), &mut setup)?;
                     }
-                    changed = changed(&mut setup) => changed?,
+                    () = change(&setup) => {}
                 }
             } else {
                 let now = Instant::now();
@@ -118,11 +143,13 @@ impl Link {
                                 // An error comes out at the next write.
                                 _ = sink.writable() => {}
                                 () = at(lane.next_timer()) => {}
-                                changed = changed(&mut setup) => changed?,
+                                () = change(&setup) => {}
                             }
                         }
                         Err(_) => own.is_broken.store(true, Ordering::Relaxed),
                     },
+                    // Where the other one is over as well, the sockets are closed next.
+                    Step::Finish if lane.is_free() && other.is_over.load(Ordering::Relaxed) => {}
                     Step::Finish => shut_down(sink),
                     Step::Done => {
                         own.is_over.store(true, Ordering::Relaxed);
@@ -132,14 +159,11 @@ impl Link {
                     Step::Reset => return Err(Ended::Reset),
                     Step::Wait { until, reads, looks } => tokio::select! {
                         readable = source.readable(), if reads => {
-                            // What was sent after a change goes by that.
-                            if !has_changed(&setup) {
-                                self.read(stream, readable, &mut lane, source);
-                            }
+                            self.read(stream, readable, &mut lane, source, &mut setup)?;
                         }
                         _ = source.readable(), if looks => lane.holds_something(),
                         () = at(until) => {}
-                        changed = changed(&mut setup) => changed?,
+                        () = change(&setup) => {}
                     },
                 }
             }
@@ -156,49 +180,67 @@ impl Link {
         }
     }
 
+    /// Passes on what the client has sent by now, before the runtime tells of it: most servers that were asked for a connection
+    /// find it there when they look.
+    fn hand_over_first(&self, lane: &mut Lane, setup: &mut Changes) -> Result<(), Ended> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let sent = rustix::io::read(&self.client, &mut **buffer);
+            // An end or an error comes out at the next read.
+            let Ok(count @ 1..) = sent else { return Ok(()) };
+            let bytes = &buffer[..count];
+            self.tap.sent(self.connection.number(), Stream::Upstream, bytes);
+            let write = |bytes: &[u8]| Ok(rustix::net::send(&self.server, bytes, QUIETLY)?);
+            pass_on(bytes, lane, setup, write)
+        })
+    }
+
     /// Reads and writes as long as both can be done at once; what cannot be written is the lane's.
     fn hand_over(
         &self,
         stream: Stream,
         readable: io::Result<()>,
         lane: &mut Lane,
-        source: &TcpStream,
-        sink: &TcpStream,
-        setup: &watch::Receiver<Arc<Setup>>,
-    ) {
+        (source, sink): (&TcpStream, &TcpStream),
+        setup: &mut Changes,
+    ) -> Result<(), Ended> {
         if readable.is_err() {
-            return lane.end_of_input(true, Instant::now());
+            lane.end_of_input(true, Instant::now());
+            return Ok(());
         }
         BUFFER.with_borrow_mut(|buffer| {
             for _ in 0..ROUNDS_MAX {
-                // What was sent after a change goes by that.
-                if has_changed(setup) {
-                    return;
-                }
                 let Some(bytes) = self.fill(stream, buffer, lane, source) else {
-                    return;
+                    return Ok(());
                 };
-                // Where it fails, the lane finds out what is wrong.
-                let written = sink.try_write(bytes).unwrap_or_default();
-                if written < bytes.len() {
-                    return lane.take(&bytes[written..], Instant::now());
-                }
-                if bytes.len() < READ_BYTES {
-                    return;
+                pass_on(bytes, lane, setup, |bytes| sink.try_write(bytes))?;
+                if !lane.is_plain() || bytes.len() < READ_BYTES {
+                    return Ok(());
                 }
             }
-        });
+            Ok(())
+        })
     }
 
-    fn read(&self, stream: Stream, readable: io::Result<()>, lane: &mut Lane, source: &TcpStream) {
+    fn read(
+        &self,
+        stream: Stream,
+        readable: io::Result<()>,
+        lane: &mut Lane,
+        source: &TcpStream,
+        setup: &mut Changes,
+    ) -> Result<(), Ended> {
         if readable.is_err() {
-            return lane.end_of_input(true, Instant::now());
+            lane.end_of_input(true, Instant::now());
+            return Ok(());
         }
         BUFFER.with_borrow_mut(|buffer| {
             if let Some(bytes) = self.fill(stream, buffer, lane, source) {
+                // What was sent after a change goes by that.
+                refresh(lane, setup)?;
                 lane.take(bytes, Instant::now());
             }
-        });
+            Ok(())
+        })
     }
 
     /// What can be read now; the lane is told of an end.
@@ -212,6 +254,9 @@ impl Link {
         match source.try_read(buffer) {
             Ok(0) => lane.end_of_input(false, Instant::now()),
             Ok(count) => {
+                if count < buffer.len() {
+                    all_is_read(source);
+                }
                 let bytes = &buffer[..count];
                 self.tap.sent(self.connection.number(), stream, bytes);
                 return Some(bytes);
@@ -223,17 +268,62 @@ impl Link {
     }
 }
 
-fn has_changed(setup: &watch::Receiver<Arc<Setup>>) -> bool {
-    // When the proxy is gone, the wait for a change ends the connection.
+/// A read that is short has left nothing there: the next one need not ask the system to find out. (What arrives from now on is
+/// told by the system, which this thread has not asked since.)
+fn all_is_read(source: &TcpStream) {
+    let _would_block = source.try_io(Interest::READABLE, || {
+        Err::<(), _>(io::ErrorKind::WouldBlock.into())
+    });
+}
+
+/// Has the lane go by what the proxy says now.
+fn refresh(lane: &mut Lane, setup: &mut Changes) -> Result<(), Ended> {
+    if has_changed(setup) {
+        let now = setup.borrow_and_update().clone();
+        if let Some(ended) = now.ended {
+            return Err(ended);
+        }
+        lane.refresh(&now.toxics, Instant::now());
+    }
+    Ok(())
+}
+
+/// Writes what was read for a lane that was plain. Where it is not any more, since what was sent after a change goes by that, it
+/// is the lane's, and so is what cannot be written.
+fn pass_on(
+    bytes: &[u8],
+    lane: &mut Lane,
+    setup: &mut Changes,
+    write: impl FnOnce(&[u8]) -> io::Result<usize>,
+) -> Result<(), Ended> {
+    refresh(lane, setup)?;
+    // Where it fails, the lane finds out what is wrong.
+    let written = if lane.is_plain() {
+        write(bytes).unwrap_or_default()
+    } else {
+        0
+    };
+    if written < bytes.len() {
+        lane.take(&bytes[written..], Instant::now());
+    }
+    Ok(())
+}
+
+fn has_changed(setup: &Changes) -> bool {
+    // When the proxy is gone, so is the connection soon.
     setup.has_changed().unwrap_or(false)
 }
 
-/// Waits for a change, which is still to be looked at then.
-async fn changed(setup: &mut watch::Receiver<Arc<Setup>>) -> Result<(), Ended> {
-    // The proxy is gone, and with it what it says.
-    setup.changed().await.map_err(|_| Ended::Closed)?;
-    setup.mark_changed();
-    Ok(())
+/// Ready when there is a change, which is still to be looked at. Wakes nobody: [`run`] does, for both lanes.
+async fn change(setup: &Changes) {
+    poll_fn(|_| {
+        if has_changed(setup) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 async fn at(when: Option<Instant>) {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use robust_test_harness::case::{Case, WeakCase};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::accept::{Acceptor, Command, MakeSocket, Origin, Target, What};
+use super::accept::{self, Acceptor, Command, Origin, What};
 use super::entry::Entry;
 use super::hits::{Counter, Hits};
 use super::link::Ended;
 use super::record::Recording;
 use super::setup::{Setup, Tap, Traffic};
+use super::target::{MakeSocket, Target};
 use super::thread::NetworkThread;
 use super::toxic::Toxic;
 use crate::down::Down;
@@ -138,15 +138,13 @@ impl Proxy {
             source,
         };
         let thread = NetworkThread::of(case).map_err(failed)?;
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
         let setup = Arc::new(watch::Sender::new(Arc::default()));
         let (commands, orders) = mpsc::unbounded_channel();
         let tap = Arc::<Tap>::default();
         let seed = case.seed().derive(&format!("proxy {name}"));
         let listener = {
             let _context = thread.runtime().enter();
-            TcpListener::from_std(listener).map_err(failed)?
+            accept::listen(address).map_err(failed)?
         };
         let acceptor = Acceptor::new(
             (listener, address, lease),

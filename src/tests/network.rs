@@ -159,6 +159,63 @@ async fn a_black_hole_loses_what_comes_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn the_first_bytes_go_by_what_was_said_before_them() {
+    let fixture = Fixture::new();
+    let (listener, address) = listener().await;
+    let proxy = Proxy::start(&fixture.case, "server", address).unwrap();
+    for _ in 0..1000 {
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        // Its other half is new, and the proxy about to look for what the client has sent.
+        let _server = timeout(WITHIN, listener.accept()).await.unwrap().unwrap();
+        let hole = proxy.add(Toxic::black_hole().upstream());
+        client.write_all(b"lost").await.unwrap();
+        until("it bites", || hole.hits().bytes == 4).await;
+        hole.remove();
+    }
+    end(fixture).await;
+}
+
+/// A listener with room for one connection that nobody has accepted, which is there: the system answers no other.
+fn full_listener() -> (std::net::TcpListener, TcpStream) {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any_port: SocketAddr = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    listener.bind(&any_port.into()).unwrap();
+    listener.listen(0).unwrap();
+    let listener = std::net::TcpListener::from(listener);
+    let first = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    first.set_nonblocking(true).unwrap();
+    (listener, TcpStream::from_std(first).unwrap())
+}
+
+#[tokio::test]
+async fn a_server_that_takes_its_time_gets_what_was_sent_or_refuses() {
+    let fixture = Fixture::new();
+    let (listener, _first) = full_listener();
+    let proxy = Proxy::start(&fixture.case, "server", listener.local_addr().unwrap()).unwrap();
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    client.write_all(b"early").await.unwrap();
+    until("it is being opened", || proxy.traffic().open == 1).await;
+    assert_eq!(proxy.traffic().upstream_bytes, 0);
+    drop(listener.accept().unwrap());
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    let (mut server, _) = timeout(WITHIN, listener.accept()).await.unwrap().unwrap();
+    assert_eq!(read(&mut server, 5).await, b"early");
+
+    let (listener, _first) = full_listener();
+    proxy.set_server(listener.local_addr().unwrap());
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    until("it is being opened", || proxy.traffic().open == 2).await;
+    assert_eq!(proxy.traffic().refused, 0);
+    drop(listener);
+    assert_eq!(rest(&mut client).await, (vec![], true));
+    assert_eq!(proxy.traffic().refused, 1);
+    let why = proxy.last_refusal().unwrap();
+    assert!(why.contains("refused"), "{why}");
+    end(fixture).await;
+}
+
+#[tokio::test]
 async fn open_connections_are_reset_closed_and_cut() {
     let mut pair = Pair::new().await;
     pair.up(b"1").await;
