@@ -13,12 +13,16 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::futex;
 
 /// Deeper stacks lose their outermost frames.
 const FRAMES_MAX: usize = 192;
+
+/// So often a stack is taken at most whose walk came no further than where the thread was interrupted: the unwinder has no tables
+/// for the stubs by which calls get into other libraries, where the linker writes none. A thread is in one for an instruction.
+const TIMES_MAX: usize = 5;
 
 /// The unwinder's.
 #[repr(C)]
@@ -140,7 +144,19 @@ impl Sampler {
     /// The stack of another thread, innermost frame first, from where it was interrupted. `None` when it did not
     /// answer `within` that time: it blocks the signal, is stopped, or waits where no signal ends that.
     pub(crate) fn take(&self, thread: u32, within: Duration) -> Option<Vec<usize>> {
+        let until = Instant::now() + within;
         let thread = i32::try_from(thread).ok()?;
+        let mut stack = self.take_once(thread, until)?;
+        for _ in 1..TIMES_MAX {
+            if stack.len() > 1 {
+                break;
+            }
+            stack = self.take_once(thread, until).unwrap_or(stack);
+        }
+        Some(stack)
+    }
+
+    fn take_once(&self, thread: i32, until: Instant) -> Option<Vec<usize>> {
         // Never freed: the signal may be taken when nobody waits for it any more.
         let request: &'static Request = Box::leak(Box::new(Request {
             thread,
@@ -156,9 +172,8 @@ impl Sampler {
         if sent != 0 {
             return None;
         }
-        let until = std::time::Instant::now() + within;
         while request.done.load(Ordering::Acquire) == 0 {
-            let left = until.saturating_duration_since(std::time::Instant::now());
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
@@ -179,7 +194,13 @@ impl Sampler {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+
+    /// Stacks are taken one at a time in a process.
+    static ONE: Mutex<()> = Mutex::new(());
 
     fn waits_here(up: &std::sync::mpsc::Sender<u32>, end: &std::sync::mpsc::Receiver<()>) {
         let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
@@ -189,6 +210,7 @@ mod tests {
 
     #[test]
     fn stacks_have_the_functions_that_were_called() {
+        let _one = ONE.lock().unwrap();
         let (up, is_up) = std::sync::mpsc::channel();
         let (end, ended) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || waits_here(&up, &ended));
@@ -212,5 +234,34 @@ mod tests {
         assert!(!has(&theirs, "stack::handle"), "{theirs:?}");
         assert!(!has(&own, "waits_here"), "{own:?}");
         assert!(has(&own, "stacks_have_the_functions_that_were_called"), "{own:?}");
+    }
+
+    #[inline(never)]
+    fn fills_here(is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
+            drop(std::hint::black_box(vec![1_u8; 64]));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_calls_into_libraries_all_the_time_tells_who_calls() {
+        let _one = ONE.lock().unwrap();
+        static IS_OVER: AtomicBool = AtomicBool::new(false);
+        let (up, is_up) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+            up.send(own).unwrap();
+            fills_here(&IS_OVER);
+        });
+        let number = is_up.recv().unwrap();
+        let sampler = Sampler::install().unwrap();
+        let lone = (0..2000).filter(|_| {
+            let stack = sampler.take(number, Duration::from_secs(10)).unwrap();
+            stack.len() == 1
+        });
+        let lone = lone.count();
+        IS_OVER.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        assert_eq!(lone, 0, "stacks of one frame");
     }
 }
