@@ -24,8 +24,7 @@ const ONCE: u8 = b'o';
 const SERVED: usize = 8;
 
 /// Serves until the process ends: takes everything and answers with one byte, sends everything back, or answers with one byte at
-/// once; and closes. Its threads are there
-/// before, so that a connection costs it little: what is measured is what comes on top.
+/// once; and closes. Its threads are there before, so that a connection costs it little: what is measured is what comes on top.
 fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,4 +1,4 @@
-//! The listener of a proxy: it takes connections, opens the other half of each, and is told to go down and up.
+//! The listener of a proxy: it takes connections, each with a socket for its other half, and is told to go down and up.
 
 use std::convert::Infallible;
 use std::io;

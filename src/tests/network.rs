@@ -176,15 +176,14 @@ async fn the_first_bytes_go_by_what_was_said_before_them() {
 }
 
 /// A listener with room for one connection that nobody has accepted, which is there: the system answers no other.
-fn full_listener() -> (std::net::TcpListener, TcpStream) {
+fn full_listener() -> (std::net::TcpListener, std::net::TcpStream) {
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any_port: SocketAddr = (std::net::Ipv4Addr::LOCALHOST, 0).into();
     listener.bind(&any_port.into()).unwrap();
     listener.listen(0).unwrap();
     let listener = std::net::TcpListener::from(listener);
     let first = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    first.set_nonblocking(true).unwrap();
-    (listener, TcpStream::from_std(first).unwrap())
+    (listener, first)
 }
 
 #[tokio::test]
