@@ -39,7 +39,8 @@ pub(crate) fn available() -> Result<(), String> {
     let probe = || match listeners(0) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!(
-            "the kernel's table of sockets cannot be read (`sock_diag`): {error}"
+            "the kernel's table of sockets cannot be read ({error}): allow sockets of AF_NETLINK with NETLINK_SOCK_DIAG (the \
+             seccomp profile of a container), and load the module `tcp_diag`"
         )),
     };
     AVAILABLE.get_or_init(probe).clone()

@@ -54,6 +54,7 @@ mod in_process;
 mod memory;
 mod moody;
 mod network;
+mod network_limits;
 mod node_clock;
 mod process;
 mod run_n;

@@ -1,12 +1,13 @@
 //! Faults as values, through the runner: as the user who runs this, as one without privileges, and when the runner is killed
 //! in the middle of one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use robust_test::disk::Disk;
 use robust_test::fault::{ClockSkew, MemoryLimit};
 use robust_test::hosts::Net;
-use robust_test_tests::gossip;
+use robust_test_tests::gossip::Nobody;
 use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, signal, starting};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
@@ -41,7 +42,7 @@ fn statuses(finished: &Finished) -> Vec<(String, String)> {
 
 #[test]
 fn every_fault_bites_and_is_healed() {
-    let mut arguments = vec!["--skip-tag", "fails"];
+    let mut arguments = vec!["--skip-tag", "fails", "--show-output"];
     for (tag, _) in are_allowed().into_iter().filter(|(_, is_allowed)| !is_allowed) {
         arguments.extend(["--skip-tag", tag]);
     }
@@ -52,6 +53,79 @@ fn every_fault_bites_and_is_healed() {
     // Those that hold a fault until their runner is killed, and the one of a node alone.
     assert_eq!(statuses.len() - ran, HELD + 1, "{statuses:?}");
     assert!(ran >= 14, "{statuses:?}");
+    let bitten_and_healed = lives(&finished);
+    for (fault, target, here) in listed() {
+        let start = DESCRIBED.iter().find(|(name, _)| *name == fault);
+        let start = start.map_or(fault.as_str(), |(_, start)| start);
+        let is_it = |(place, text): &(String, String)| {
+            (place == "net") == (target == "net") && text.starts_with(start)
+        };
+        assert!(
+            here != "yes" || bitten_and_healed.iter().any(is_it),
+            "no case shows that `{fault}` bites and is healed: {bitten_and_healed:?}"
+        );
+    }
+}
+
+/// The faults whose descriptions do not begin with their names, and how they begin.
+const DESCRIBED: [(&str, &str); 15] = [
+    ("limit-data", "limit of"),
+    ("black-hole", "black hole"),
+    ("corrupt", "corruption of one byte"),
+    ("reset-peer", "reset after"),
+    ("slicer", "slices of"),
+    ("slow-close", "close 50 ms late"),
+    ("truncate", "truncation to"),
+    ("host-partition", "partition"),
+    ("packet-bandwidth", "bandwidth of"),
+    ("packet-corruption", "corruption of a packet"),
+    ("packet-cut", "cut"),
+    ("packet-delay", "delay of"),
+    ("packet-duplication", "duplication of a packet"),
+    ("packet-loss", "loss of a packet"),
+    ("packet-reordering", "hold of a packet"),
+];
+
+/// Where, and what: the faults that were proved and healed in cases that passed.
+fn lives(finished: &Finished) -> BTreeSet<(String, String)> {
+    let mut proved = BTreeSet::new();
+    let mut healed = BTreeSet::new();
+    let verdicts = finished.verdicts().into_values();
+    for verdict in verdicts.filter(|verdict| verdict.status == "passed") {
+        for line in verdict.output.lines() {
+            // PLACE: FAULT: STEP
+            let Some((_, told)) = line.split_once("timeline: ") else {
+                continue;
+            };
+            let Some((place, life)) = told.split_once(": ") else {
+                continue;
+            };
+            let of = |fault: &str| (place.to_owned(), fault.to_owned());
+            if let Some((fault, _proof)) = life.split_once(": bites: ") {
+                proved.insert(of(fault));
+            } else if let Some(fault) = life.strip_suffix(": is healed") {
+                healed.insert(of(fault));
+            }
+        }
+    }
+    &proved & &healed
+}
+
+/// Each fault that there is, what it is injected into, and what is told of it here.
+fn listed() -> Vec<(String, String, String)> {
+    let table = planted(&["--faults"]).run().stdout;
+    let rows = table.lines().skip(2).map(|line| {
+        let cell = |at: usize| {
+            line.split('|')
+                .nth(at)
+                .unwrap()
+                .trim()
+                .trim_matches('`')
+                .to_owned()
+        };
+        (cell(1), cell(2), cell(6))
+    });
+    rows.collect()
 }
 
 #[test]
@@ -159,7 +233,7 @@ fn all_faults_are_listed_with_what_they_need() {
 }
 
 fn as_nobody(arguments: &str) -> Planted {
-    gossip::as_nobody((FAULTS, GOSSIP), arguments, "")
+    Nobody::default().runs((FAULTS, GOSSIP), arguments)
 }
 
 #[test]

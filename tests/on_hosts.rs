@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use robust_test::hosts::Net;
-use robust_test_tests::gossip;
+use robust_test_tests::gossip::Nobody;
 use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, is_kept, starting};
 
 const ON_HOSTS: &str = env!("CARGO_BIN_EXE_on-hosts");
@@ -13,6 +13,15 @@ fn planted(arguments: &[&str]) -> Planted {
     Planted::new(ON_HOSTS)
         .args(["--bin", concat!("gossip=", env!("CARGO_BIN_EXE_gossip-server"))])
         .args(arguments)
+}
+
+/// By a user without privileges, after root did this.
+fn as_nobody(before: &str) -> Planted {
+    let nobody = Nobody {
+        before: before.to_owned(),
+        ..Nobody::default()
+    };
+    nobody.runs((ON_HOSTS, GOSSIP), ALL)
 }
 
 /// The arguments for the scenarios that are to pass whoever runs them.
@@ -61,7 +70,7 @@ fn who_is_not_root_can_do_the_same_with_user_namespaces() {
         return;
     }
     let open = "mount -t tmpfs -o dev none /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&";
-    all_pass(&gossip::as_nobody((ON_HOSTS, GOSSIP), ALL, open).run());
+    all_pass(&as_nobody(open).run());
 }
 
 #[test]
@@ -70,14 +79,12 @@ fn where_there_are_no_hosts_the_cases_are_skipped_with_the_reason() {
         return;
     }
     let none = "mount -t tmpfs none /dev/net &&";
-    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), ALL, none).run();
+    let finished = as_nobody(none).run();
     assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
     assert_eq!(count(&finished, "skipped"), 2 * CASES, "{}", finished.stdout);
     let why = format!("{CASES} skipped: `namespaces` is not available: this system has no /dev/net/tun");
     assert!(finished.stdout.contains(&why), "{}", finished.stdout);
-    let finished = gossip::as_nobody((ON_HOSTS, GOSSIP), ALL, none)
-        .env("ROBUST_REQUIRE", "namespaces")
-        .run();
+    let finished = as_nobody(none).env("ROBUST_REQUIRE", "namespaces").run();
     assert_eq!(
         finished.code(),
         Some(101),

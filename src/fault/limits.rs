@@ -1,10 +1,11 @@
 //! Limits of a node's processes: how many descriptors they may have.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use robust_test_harness::error::Result;
 use robust_test_harness::mechanism::{FaultKind, Mechanism};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::{Fault, Ongoing, process_of};
 use crate::server::Server;
@@ -14,8 +15,24 @@ use crate::service::{BoxFuture, Service};
 static PRLIMIT: Mechanism = Mechanism {
     name: "prlimit",
     privilege: "none, for processes of the same user",
-    probe: || Ok(()),
+    probe: available,
 };
+
+/// Whether limits can be set so: tried once, by setting that of this process to what it is.
+fn available() -> Result<(), String> {
+    static AVAILABLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let set = || {
+        let own = rustix::process::getpid();
+        prlimit(Some(own), Resource::Nofile, getrlimit(Resource::Nofile)).map_err(|error| {
+            let error = std::io::Error::from(error);
+            format!(
+                "the limits of a process cannot be set from outside ({error}): allow the system call prlimit64 (the seccomp \
+                 profile of a container)"
+            )
+        })
+    };
+    AVAILABLE.get_or_init(|| set().map(|_before| ())).clone()
+}
 
 /// A node gets no more descriptors: opening files and accepting connections fail (`EMFILE`). Healing gives it back what it
 /// had. It is proved when all of them are seen in use, but for one that may wait for a connection.

@@ -41,7 +41,18 @@ pub(super) async fn open(
     };
     match connected {
         Ok(server) => link::run(client, server, connection, tap, setup).await,
-        Err(error) => tap.refused(&client, format!("{server}: {error}")),
+        Err(error) => tap.refused(&client, format!("{server}: {}", why(&error))),
+    }
+}
+
+/// Why there is no connection, and what to do about it where it is not for the server to take one.
+fn why(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::ADDRNOTAVAIL) => format!(
+            "no port is left to connect from ({error}): have fewer connections at a time, or widen the range (`sysctl \
+             net.ipv4.ip_local_port_range`)"
+        ),
+        _ => error.to_string(),
     }
 }
 

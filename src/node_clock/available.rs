@@ -10,6 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
@@ -44,6 +45,15 @@ pub enum NoClock {
         /// What the system said.
         said: String,
     },
+    /// Programs may not be held at their begin.
+    #[error(
+        "no program can be held until its clock is moved ({said}): allow the system call ptrace (`sysctl \
+         kernel.yama.ptrace_scope=1`, the seccomp profile of a container)"
+    )]
+    NotHeld {
+        /// What the system said.
+        said: String,
+    },
     /// Something else.
     #[error("the clock of a process cannot be moved: {0}")]
     Other(String),
@@ -57,6 +67,8 @@ impl NoClock {
 
 /// What the child answers within.
 const WITHIN: Duration = Duration::from_secs(10);
+/// The time in seconds, and the number of an error.
+const SAID_BYTES: usize = 12;
 /// An hour, in nanoseconds.
 const OFFSET: i64 = 3600 * 1_000_000_000;
 
@@ -84,16 +96,21 @@ fn try_it() -> Result<(), NoClock> {
     tried
 }
 
-/// What the child does: when it is told to it tells the time.
+/// What the child does: it asks to be held, as programs are at their begin, and when it is told to it tells the time and what the
+/// system said to that, 0 for nothing.
 fn read_when_told(socket: &UnixDatagram) -> ! {
     // SAFETY: ends the process at once, which is all that is left to do.
     let end = || unsafe { nix::libc::_exit(0) };
+    let refused = ptrace::traceme().map_or_else(|error| error as i32, |()| 0);
     let mut told = [0; 1];
     if nix::unistd::read(socket.as_fd(), &mut told).is_ok() {
         let seconds = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |now| now.tv_sec());
+        let mut said = [0; SAID_BYTES];
+        said[..8].copy_from_slice(&seconds.to_ne_bytes());
+        said[8..].copy_from_slice(&refused.to_ne_bytes());
         let _closed = nix::sys::socket::send(
             socket.as_raw_fd(),
-            &seconds.to_ne_bytes(),
+            &said,
             nix::sys::socket::MsgFlags::MSG_NOSIGNAL,
         );
         let _killed = nix::unistd::read(socket.as_fd(), &mut told);
@@ -122,10 +139,17 @@ fn ask(plan: &'static Plan, child: Pid, socket: &UnixDatagram) -> Result<(), NoC
         }
     };
     socket.send(&[1]).map_err(|error| NoClock::other(&error))?;
-    let mut said = [0; 8];
+    let mut said = [0; SAID_BYTES];
     socket.recv(&mut said).map_err(|error| NoClock::other(&error))?;
+    let [a, b, c, d, e, f, g, h, refused @ ..] = said;
+    let refused = i32::from_ne_bytes(refused);
+    if refused != 0 {
+        return Err(NoClock::NotHeld {
+            said: io::Error::from_raw_os_error(refused).to_string(),
+        });
+    }
     let now = clock_gettime(ClockId::CLOCK_REALTIME).map_err(|error| NoClock::other(&error))?;
-    let ahead = i64::from_ne_bytes(said) - now.tv_sec();
+    let ahead = i64::from_ne_bytes([a, b, c, d, e, f, g, h]) - now.tv_sec();
     if ahead < OFFSET / 1_000_000_000 - 60 {
         return Err(NoClock::Other(format!(
             "a child's was {ahead} s ahead instead of an hour"

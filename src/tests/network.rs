@@ -11,7 +11,7 @@ use super::Fixture;
 use crate::network::{Stream, Traffic};
 use crate::prelude::*;
 
-const WITHIN: std::time::Duration = secs(10);
+pub(super) const WITHIN: std::time::Duration = secs(10);
 
 /// Both ends of one connection through a proxy.
 struct Pair {
@@ -22,7 +22,7 @@ struct Pair {
     server: TcpStream,
 }
 
-async fn listener() -> (TcpListener, SocketAddr) {
+pub(super) async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
@@ -66,11 +66,11 @@ impl Pair {
     }
 }
 
-async fn end(fixture: Fixture) {
+pub(super) async fn end(fixture: Fixture) {
     assert_eq!(fixture.end().await, Vec::<String>::new());
 }
 
-async fn read(socket: &mut TcpStream, count: usize) -> Vec<u8> {
+pub(super) async fn read(socket: &mut TcpStream, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     timeout(WITHIN, socket.read_exact(&mut bytes))
         .await
@@ -80,7 +80,7 @@ async fn read(socket: &mut TcpStream, count: usize) -> Vec<u8> {
 }
 
 /// How a stream ends: what is read before, and whether by a reset.
-async fn rest(socket: &mut TcpStream) -> (Vec<u8>, bool) {
+pub(super) async fn rest(socket: &mut TcpStream) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     match timeout(WITHIN, socket.read_to_end(&mut bytes)).await.unwrap() {
         Ok(_) => (bytes, false),
@@ -99,7 +99,7 @@ fn is_silent(socket: &TcpStream) -> bool {
     matches!(socket.try_read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     eventually(what, WITHIN, || std::future::ready(holds()))
         .await
         .unwrap();

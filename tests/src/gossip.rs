@@ -132,23 +132,38 @@ pub async fn partitions_cut_what_their_names_say(db: &Cluster<Gossip>) -> Result
     Ok(())
 }
 
-/// A suite, and the server that it needs, by a user that nothing else runs as, with what that user can read: the checkout may
-/// be where only root can look. `before` is what root does first, in a mount namespace of its own, where it is not empty; it
-/// ends in `&&`.
-pub fn as_nobody((suite, server): (&str, &str), arguments: &str, before: &str) -> Planted {
-    let user = 200_000 + std::process::id();
-    let text = format!(
-        "cd \"$TMPDIR\" && cp \"$SUITE\" ../suite && cp \"$GOSSIP\" ../gossip && chmod -R a+rwX .. && {before} \
-         exec setpriv --reuid {user} --clear-groups ../suite --bin gossip=\"$PWD/../gossip\" {arguments}"
-    );
-    let planted = match before {
-        "" => Planted::new("sh"),
-        _ => Planted::new("unshare").args(["--mount", "sh"]),
-    };
-    planted
-        .args(["-c", &text])
-        .env("SUITE", suite)
-        .env("GOSSIP", server)
+/// A user that nothing else runs as, who is given what is said here.
+#[derive(Debug, Clone, Default)]
+pub struct Nobody {
+    /// What root does first, in a mount namespace of the suite's own, where it is not empty; it ends in `&&`.
+    pub before: String,
+    /// The program that executes the suite, and its first arguments; none where it is empty.
+    pub through: String,
+}
+
+impl Nobody {
+    /// The user's number.
+    pub fn number() -> u32 {
+        200_000 + std::process::id()
+    }
+
+    /// A suite, and the server that it needs, by that user, with copies of both: the checkout may be where only root can look.
+    pub fn runs(&self, (suite, server): (&str, &str), arguments: &str) -> Planted {
+        let Self { before, through } = self;
+        let user = Self::number();
+        let text = format!(
+            "cd \"$TMPDIR\" && cp \"$SUITE\" ../suite && cp \"$GOSSIP\" ../gossip && chmod -R a+rwX .. && {before} \
+             exec setpriv --reuid {user} --clear-groups {through} ../suite --bin gossip=\"$PWD/../gossip\" {arguments}"
+        );
+        let planted = match before.as_str() {
+            "" => Planted::new("sh"),
+            _ => Planted::new("unshare").args(["--mount", "sh"]),
+        };
+        planted
+            .args(["-c", &text])
+            .env("SUITE", suite)
+            .env("GOSSIP", server)
+    }
 }
 
 /// What a node answers to a line, over a connection of its own; empty when it closes that.
