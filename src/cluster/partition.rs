@@ -9,6 +9,9 @@ use std::fmt;
 pub enum Partition {
     /// One node and all others do not hear one another.
     Isolate(usize),
+    /// These nodes and all others do not hear one another. With a [`Pick::Minority`](crate::fault::Pick) of the cluster
+    /// ([`Nodes::numbers`](crate::fault::Nodes::numbers)), a minority and a majority.
+    Split(Vec<usize>),
     /// Nodes of different groups do not hear one another; those of no group hear all and are heard by all.
     Groups(Vec<Vec<usize>>),
     /// The nodes in two groups by number, the first one the smaller where they are not equal.
@@ -34,6 +37,7 @@ impl Partition {
             |groups: &[Vec<usize>], number: usize| groups.iter().position(|group| group.contains(&number));
         let is_cut = |from: usize, to: usize| match self {
             Self::Isolate(one) => (from == *one) != (to == *one),
+            Self::Split(side) => side.contains(&from) != side.contains(&to),
             Self::Groups(groups) => match (group(groups, from), group(groups, to)) {
                 (Some(from), Some(to)) => from != to,
                 _ => false,
@@ -87,6 +91,7 @@ impl Partition {
     pub(crate) fn named(&self) -> Vec<usize> {
         match self {
             Self::Isolate(one) => vec![*one],
+            Self::Split(side) => side.clone(),
             Self::Groups(groups) => groups.concat(),
             Self::OneWay { from, to } => [&from[..], to].concat(),
             Self::Halves | Self::Ring => Vec::new(),
@@ -98,6 +103,7 @@ impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Isolate(one) => write!(f, "node {one} isolated"),
+            Self::Split(side) => write!(f, "{side:?} apart from the others"),
             Self::Groups(groups) => write!(f, "groups {groups:?}"),
             Self::Halves => f.write_str("halves"),
             Self::Ring => f.write_str("ring"),
@@ -122,6 +128,7 @@ mod tests {
             partition.cut_off(&numbers).into_iter().collect()
         };
         assert_eq!(cut_off(Partition::Isolate(2), 3), [2]);
+        assert_eq!(cut_off(Partition::Split(vec![1, 4]), 5), [1, 4]);
         assert_eq!(cut_off(Partition::Halves, 5), [1, 2]);
         assert_eq!(cut_off(Partition::Halves, 4), [3, 4]);
         assert!(cut_off(Partition::Ring, 5).is_empty());
@@ -136,6 +143,9 @@ mod tests {
     #[test]
     fn each_partition_cuts_what_its_name_says() {
         assert_eq!(cuts(&Partition::Isolate(2), 3), [(1, 2), (2, 1), (2, 3), (3, 2)]);
+        let split = Partition::Split(vec![3, 1]);
+        assert_eq!(cuts(&split, 3), [(1, 2), (2, 1), (2, 3), (3, 2)]);
+        assert_eq!(cuts(&Partition::Split(vec![1, 2, 3]), 3), []);
         let groups = Partition::Groups(vec![vec![1], vec![3]]);
         assert_eq!(cuts(&groups, 4), [(1, 3), (3, 1)]);
         assert_eq!(cuts(&Partition::Halves, 3), [(1, 2), (1, 3), (2, 1), (3, 1)]);

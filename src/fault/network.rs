@@ -44,7 +44,7 @@ fault_kinds! {
 
 fault_kinds! {
     target: "cluster", mechanism: SOCK_DIAG,
-    PARTITION = "partition": "nodes do not hear others: isolate, groups, halves, ring, one way";
+    PARTITION = "partition": "nodes do not hear others: isolate, split, groups, halves, ring, one way";
 }
 
 fn kind_of(effect: Effect) -> &'static FaultKind {

@@ -18,7 +18,7 @@ fault_kinds! {
     PACKET_BANDWIDTH = "packet-bandwidth": "packets leave at a rate, and the rest waits or is lost";
     PACKET_DELAY = "packet-delay": "packets arrive later, by a time and a jitter, in order or not";
     PACKET_REORDERING = "packet-reordering": "packets are overtaken by later ones";
-    HOST_PARTITION = "host-partition": "hosts do not hear others: isolate, groups, halves, ring, one way";
+    HOST_PARTITION = "host-partition": "hosts do not hear others: isolate, split, groups, halves, ring, one way";
 }
 
 fn kind_of(effect: Effect) -> &'static FaultKind {

@@ -153,6 +153,13 @@ impl<S: Service> fmt::Debug for Nodes<S> {
     }
 }
 
+impl<S: Service> Nodes<S> {
+    /// Their numbers, ascending, as [`Partition`](crate::cluster::Partition) takes them.
+    pub fn numbers(&self) -> Vec<usize> {
+        self.picked.iter().map(Server::number).collect()
+    }
+}
+
 impl<S: Service> Deref for Nodes<S> {
     type Target = [Server<S>];
 

@@ -103,6 +103,10 @@ pub async fn partitions_cut_what_their_names_say(db: &Cluster<Gossip>) -> Result
             Partition::Isolate(2),
             ["1 3 4 5", "2", "1 3 4 5", "1 3 4 5", "1 3 4 5"],
         ),
+        (
+            Partition::Split(vec![2, 4]),
+            ["1 3 5", "2 4", "1 3 5", "2 4", "1 3 5"],
+        ),
         (Partition::Halves, ["1 2", "1 2", "3 4 5", "3 4 5", "3 4 5"]),
         (Partition::Ring, ["1 2 5", "1 2 3", "2 3 4", "3 4 5", "1 4 5"]),
         (

@@ -278,6 +278,8 @@ async fn several_nodes_are_picked_by_the_seed(#[nodes(5)] db: Cluster<Gossip>, f
     ] {
         let nodes = db.pick(pick)?;
         assert_eq!(nodes.len(), count);
+        let numbers = nodes.numbers();
+        assert!(numbers.len() == count && numbers.is_sorted(), "{numbers:?}");
         let pause = Pause.inject(&nodes).await?;
         assert_eq!(db.awake().len(), 5 - count);
         assert_eq!(pause.target().split(" + ").count(), count);

@@ -74,7 +74,7 @@ async fn each_node_has_an_address_of_its_own_and_is_reached_from_here(
     Ok(())
 }
 
-#[robust_test(timeout = "60s")]
+#[robust_test(timeout = "120s")]
 async fn a_partition_cuts_what_its_name_says_and_heals(
     #[hosts]
     #[nodes(5)]

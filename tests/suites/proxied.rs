@@ -181,7 +181,7 @@ async fn ten_thousand_connections_come_and_go(#[proxied] db: Server<Gossip>) -> 
     Ok(())
 }
 
-#[robust_test(timeout = "60s")]
+#[robust_test(timeout = "120s")]
 async fn a_partition_cuts_what_its_name_says_and_heals(
     #[proxied]
     #[nodes(5)]
