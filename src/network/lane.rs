@@ -179,7 +179,12 @@ impl Lane {
                 _ => {}
             }
         }
+        let is_something = !bytes.is_empty();
         self.push(bytes, now);
+        // What was read as a stall began.
+        if is_something {
+            self.holds_something();
+        }
     }
 
     /// What arrives after the receiver was told that the stream is over.
@@ -309,6 +314,19 @@ impl Lane {
         if let Some(end) = &mut self.end {
             end.is_reset = true;
         }
+    }
+
+    /// The sender is found to be gone while nothing is read from it: nothing more comes, and the end is a reset.
+    pub(super) fn break_off(&mut self, now: Instant) {
+        match self.has_ended() {
+            true => self.end_by_reset(),
+            false => self.end_of_input(true, now),
+        }
+    }
+
+    /// When the receiver is reset, also where it does not take what is under way: a reset waits for no window.
+    pub(super) fn reset_due(&self) -> Option<Instant> {
+        self.end.filter(|end| end.is_reset).map(|end| end.due)
     }
 
     fn end_due(&mut self, arrived: Instant) -> Instant {

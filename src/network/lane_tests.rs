@@ -275,6 +275,16 @@ fn a_stall_loses_nothing_and_reads_nothing() {
 }
 
 #[test]
+fn what_was_read_as_a_stall_began_is_held_and_counted() {
+    let mut fixture = Fixture::new([Toxic::stall()]);
+    fixture.take(b"held");
+    assert_eq!(fixture.hits(0), hits(1, 4, 0));
+    assert_eq!(fixture.at(1000).passed(), 0);
+    assert_eq!(fixture.remove_all(), [hits(1, 4, 0)]);
+    assert_eq!(fixture.passed(), 4);
+}
+
+#[test]
 fn resets_and_half_closes_come_in_time() {
     let mut fixture = Fixture::new([Toxic::reset_peer(millis(10))]);
     fixture.take(b"passes");
@@ -327,6 +337,21 @@ fn the_end_of_a_broken_stream_is_a_reset_behind_its_bytes() {
     fixture.lane.end_of_input(true, fixture.now);
     assert_eq!(fixture.at(9).passed(), 0);
     assert_eq!(fixture.at(10).pass(), (vec![b"last words".to_vec()], Step::Reset));
+}
+
+#[test]
+fn a_reset_is_due_where_the_receiver_takes_nothing_as_late_as_bytes_are() {
+    let mut fixture = Fixture::new([Toxic::latency(millis(10))]);
+    fixture.take(b"not taken");
+    assert_eq!(fixture.lane.reset_due(), None);
+    fixture.lane.break_off(fixture.begin + millis(5));
+    assert_eq!(fixture.lane.reset_due(), Some(fixture.begin + millis(15)));
+    // One that had ended in an orderly way before.
+    let mut fixture = Fixture::new([]);
+    fixture.lane.end_of_input(false, fixture.now);
+    assert_eq!(fixture.lane.reset_due(), None);
+    fixture.lane.break_off(fixture.now + millis(5));
+    assert_eq!(fixture.lane.reset_due(), Some(fixture.begin));
 }
 
 #[test]

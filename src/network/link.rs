@@ -12,7 +12,7 @@ use std::time::Instant;
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::entry::Connection;
 use super::lane::{Lane, Step};
@@ -63,6 +63,16 @@ struct Ends {
     is_over: AtomicBool,
     /// Its receiver's socket is broken.
     is_broken: AtomicBool,
+    /// Tells the other lane so, where that reads nothing from there.
+    breaks: Notify,
+}
+
+impl Ends {
+    fn break_off(&self) {
+        if !self.is_broken.swap(true, Ordering::Relaxed) {
+            self.breaks.notify_one();
+        }
+    }
 }
 
 /// Passes bytes on until both streams are over or the connection is ended; both sockets are closed then.
@@ -139,14 +149,26 @@ impl Link {
                     Step::Write => match sink.try_write(lane.head()) {
                         Ok(count) => lane.wrote(count),
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            let reset = lane.reset_due();
+                            if reset.is_some_and(|due| due <= now) {
+                                return Err(Ended::Reset);
+                            }
                             tokio::select! {
                                 // An error comes out at the next write.
                                 _ = sink.writable() => {}
-                                () = at(lane.next_timer()) => {}
+                                // Its sender is gone. Nobody reads there as long as the receiver takes nothing; the other lane
+                                // may have been told first.
+                                _ = source.ready(Interest::ERROR), if reset.is_none() => {
+                                    lane.break_off(Instant::now());
+                                }
+                                () = other.breaks.notified(), if reset.is_none() => {
+                                    lane.break_off(Instant::now());
+                                }
+                                () = at(reset.into_iter().chain(lane.next_timer()).min()) => {}
                                 () = change(&setup) => {}
                             }
                         }
-                        Err(_) => own.is_broken.store(true, Ordering::Relaxed),
+                        Err(_) => own.break_off(),
                     },
                     // Where the other one is over as well, the sockets are closed next.
                     Step::Finish if lane.is_free() && other.is_over.load(Ordering::Relaxed) => {}

@@ -380,6 +380,45 @@ async fn a_peer_that_never_reads_makes_the_other_wait_and_loses_nothing() {
     }
 }
 
+/// Both sides of a new connection, the one that is to send first.
+async fn sides(is_client_first: bool, toxic: Option<Toxic>) -> (Fixture, TcpStream, TcpStream) {
+    let pair = Pair::new().await;
+    if let Some(toxic) = toxic {
+        pair.proxy.add(toxic);
+    }
+    match is_client_first {
+        true => (pair.fixture, pair.client, pair.server),
+        false => (pair.fixture, pair.server, pair.client),
+    }
+}
+
+#[tokio::test]
+async fn who_sends_much_and_is_gone_is_gone_for_who_has_not_read_it_yet() {
+    let slow = Toxic::latency(millis(1)).both();
+    for (is_client, is_reset, toxic) in [
+        (true, true, None),
+        (true, false, None),
+        (false, true, None),
+        (false, false, Some(slow.clone())),
+        (true, false, Some(slow)),
+    ] {
+        let (fixture, mut sender, other) = sides(is_client, toxic).await;
+        while timeout(millis(200), sender.write(&[0; 1 << 16])).await.is_ok() {}
+        if is_reset {
+            sender.set_zero_linger().unwrap();
+        }
+        drop(sender);
+        // It answers the beginning, as servers do with many requests in a row.
+        until(
+            "it is told",
+            || matches!(other.try_write(b"answer"), Err(error) if is_of_an_end(&error)),
+        )
+        .await;
+        drop(other);
+        end(fixture).await;
+    }
+}
+
 #[tokio::test]
 async fn who_goes_on_sending_to_a_peer_that_is_gone_is_told_by_a_reset() {
     // It left in an orderly way, and knows nothing of what comes after.

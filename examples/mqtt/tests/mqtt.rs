@@ -981,6 +981,40 @@ mod slow_subscribers {
         publisher.publish("news", b"x", Qos::AtLeastOnce).await?;
         Ok(())
     }
+
+    #[robust_test(
+        requires(slow = "stop-reading"),
+        timeout = "60s",
+        known_failure(
+            broker = "rumqttd",
+            because = "rumqttd tells its router that a connection is ready for more under a number that the next one has got by then, \
+                       which in a debug build panics and ends the router for everybody: router/scheduler.rs, Tracker::try_ready"
+        )
+    )]
+    async fn that_were_replaced_harm_nobody_when_they_resume_beside_the_next_one(
+        _broker: Server<Mqtt>,
+        #[except("mosquitto-clients")] publisher: Client<Mqtt>,
+        slow: Client<Mqtt>,
+    ) -> Result {
+        stall(&*slow, Qos::AtMostOnce).await?;
+        for number in 0..MESSAGES {
+            publisher
+                .publish("flood", &flood_message(number), Qos::AtLeastOnce)
+                .await?;
+        }
+        let replacement = Client::connect_another(&slow).await?;
+        replacement
+            .connect(ConnectOptions::new(slow.options().client_id))
+            .await?;
+        replacement.subscribe("news", Qos::AtLeastOnce).await?;
+        publisher.publish("news", b"before", Qos::AtLeastOnce).await?;
+        expect(&*replacement, "before").await?;
+        slow.resume_reading()?;
+        while slow.next(SOON).await.is_ok() {}
+        publisher.publish("news", b"after", Qos::AtLeastOnce).await?;
+        expect(&*replacement, "after").await?;
+        Ok(())
+    }
 }
 
 mod clients {

@@ -111,12 +111,22 @@ async fn a_packet_that_only_brokers_send_ends_its_connection_alone(
     greets(broker.endpoint("mqtt"), "other").await
 }
 
+/// What rumqttd bears. By the others it is ended as the scenarios before this one and
+/// `that_were_replaced_harm_nobody_when_they_resume_beside_the_next_one` show, now or then.
+const BORNE_BY_RUMQTTD: [Attack; 5] = [
+    Attack::Truncated,
+    Attack::Oversized,
+    Attack::Garbage,
+    Attack::Slowloris,
+    Attack::HalfOpen,
+];
+
 #[robust_test(
     pin(tls = "off"),
     exclude(
         broker = "rumqttd",
-        because = "it does not bear two of these attacks, as the scenarios before this one show, nor always a client that comes again \
-                   while much of its last connection is under way: router/scheduler.rs, Tracker::try_ready"
+        speaker = "rumqttc-v5",
+        because = "rumqttd panics at what begins as CONNACK or UNSUBACK on its port for MQTT 5, as garbage does now and then"
     ),
     timeout = "90s"
 )]
@@ -142,6 +152,10 @@ async fn peers_harm_no_broker_and_lose_nobodys_messages(
         .watching(Watch::of(&broker).answers(answers))
         .attacks(150)
         .for_at_most(secs(20));
+    let peers = match Server::kind(&broker) {
+        "rumqttd" => peers.only(BORNE_BY_RUMQTTD),
+        _ => peers,
+    };
     let is_over = std::cell::Cell::new(false);
     let attacking = async {
         let report = peers.run().await;
