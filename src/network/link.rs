@@ -20,7 +20,7 @@ use super::setup::{Setup, Tap};
 use super::toxic::Stream;
 
 /// So much is read at once.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 256 << 10;
 /// So often bytes are passed on before others get their turn.
 const ROUNDS_MAX: usize = 16;
 
