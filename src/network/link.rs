@@ -19,8 +19,10 @@ use super::lane::{Lane, Step};
 use super::setup::{Setup, Tap};
 use super::toxic::Stream;
 
-/// So much is read at once.
+/// So much is read at once where it is passed on at once.
 const READ_BYTES: usize = 256 << 10;
+/// And where the lane takes it: what is read is held, also beyond what it is to hold at most.
+const TAKEN_BYTES: usize = 64 << 10;
 /// So often bytes are passed on before others get their turn.
 const ROUNDS_MAX: usize = 16;
 
@@ -156,14 +158,8 @@ impl Link {
                             tokio::select! {
                                 // An error comes out at the next write.
                                 _ = sink.writable() => {}
-                                // Its sender is gone. Nobody reads there as long as the receiver takes nothing; the other lane
-                                // may have been told first.
-                                _ = source.ready(Interest::ERROR), if reset.is_none() => {
-                                    lane.break_off(Instant::now());
-                                }
-                                () = other.breaks.notified(), if reset.is_none() => {
-                                    lane.break_off(Instant::now());
-                                }
+                                // Nobody reads there as long as the receiver takes nothing.
+                                () = gone(source, other), if reset.is_none() => lane.break_off(Instant::now()),
                                 () = at(reset.into_iter().chain(lane.next_timer()).min()) => {}
                                 () = change(&setup) => {}
                             }
@@ -256,7 +252,7 @@ impl Link {
             return Ok(());
         }
         BUFFER.with_borrow_mut(|buffer| {
-            if let Some(bytes) = self.fill(stream, buffer, lane, source) {
+            if let Some(bytes) = self.fill(stream, &mut buffer[..TAKEN_BYTES], lane, source) {
                 // What was sent after a change goes by that.
                 refresh(lane, setup)?;
                 lane.take(bytes, Instant::now());
@@ -334,6 +330,14 @@ fn pass_on(
 fn has_changed(setup: &Changes) -> bool {
     // When the proxy is gone, so is the connection soon.
     setup.has_changed().unwrap_or(false)
+}
+
+/// Ready when a lane's sender is gone, which the lane towards it may have been told first.
+async fn gone(source: &TcpStream, towards: &Ends) {
+    tokio::select! {
+        _ = source.ready(Interest::ERROR) => {}
+        () = towards.breaks.notified() => {}
+    }
 }
 
 /// Ready when there is a change, which is still to be looked at. Wakes nobody: [`run`] does, for both lanes.
