@@ -179,12 +179,7 @@ impl Lane {
                 _ => {}
             }
         }
-        let is_something = !bytes.is_empty();
         self.push(bytes, now);
-        // What was read as a stall began.
-        if is_something {
-            self.holds_something();
-        }
     }
 
     /// What arrives after the receiver was told that the stream is over.
@@ -225,6 +220,10 @@ impl Lane {
             if let Some(active) = self.first(slices) {
                 active.bites(count);
             }
+        }
+        // What was read as a stall began.
+        if count > 0 {
+            self.holds_something();
         }
     }
 

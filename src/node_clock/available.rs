@@ -67,8 +67,6 @@ impl NoClock {
 
 /// What the child answers within.
 const WITHIN: Duration = Duration::from_secs(10);
-/// The time in seconds, and the number of an error.
-const SAID_BYTES: usize = 12;
 /// An hour, in nanoseconds.
 const OFFSET: i64 = 3600 * 1_000_000_000;
 
@@ -96,8 +94,8 @@ fn try_it() -> Result<(), NoClock> {
     tried
 }
 
-/// What the child does: it asks to be held, as programs are at their begin, and when it is told to it tells the time and what the
-/// system said to that, 0 for nothing.
+/// What the child does: it asks to be held, as programs are at their begin, and when it is told to it tells what the system said
+/// to that, 0 for nothing, and the time.
 fn read_when_told(socket: &UnixDatagram) -> ! {
     // SAFETY: ends the process at once, which is all that is left to do.
     let end = || unsafe { nix::libc::_exit(0) };
@@ -105,14 +103,10 @@ fn read_when_told(socket: &UnixDatagram) -> ! {
     let mut told = [0; 1];
     if nix::unistd::read(socket.as_fd(), &mut told).is_ok() {
         let seconds = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |now| now.tv_sec());
-        let mut said = [0; SAID_BYTES];
-        said[..8].copy_from_slice(&seconds.to_ne_bytes());
-        said[8..].copy_from_slice(&refused.to_ne_bytes());
-        let _closed = nix::sys::socket::send(
-            socket.as_raw_fd(),
-            &said,
-            nix::sys::socket::MsgFlags::MSG_NOSIGNAL,
-        );
+        let tell = |said: &[u8]| {
+            nix::sys::socket::send(socket.as_raw_fd(), said, nix::sys::socket::MsgFlags::MSG_NOSIGNAL)
+        };
+        let _closed = tell(&refused.to_ne_bytes()).and_then(|_| tell(&seconds.to_ne_bytes()));
         let _killed = nix::unistd::read(socket.as_fd(), &mut told);
     }
     end()
@@ -139,17 +133,20 @@ fn ask(plan: &'static Plan, child: Pid, socket: &UnixDatagram) -> Result<(), NoC
         }
     };
     socket.send(&[1]).map_err(|error| NoClock::other(&error))?;
-    let mut said = [0; SAID_BYTES];
-    socket.recv(&mut said).map_err(|error| NoClock::other(&error))?;
-    let [a, b, c, d, e, f, g, h, refused @ ..] = said;
+    let mut refused = [0; 4];
+    socket
+        .recv(&mut refused)
+        .map_err(|error| NoClock::other(&error))?;
     let refused = i32::from_ne_bytes(refused);
     if refused != 0 {
         return Err(NoClock::NotHeld {
             said: io::Error::from_raw_os_error(refused).to_string(),
         });
     }
+    let mut said = [0; 8];
+    socket.recv(&mut said).map_err(|error| NoClock::other(&error))?;
     let now = clock_gettime(ClockId::CLOCK_REALTIME).map_err(|error| NoClock::other(&error))?;
-    let ahead = i64::from_ne_bytes([a, b, c, d, e, f, g, h]) - now.tv_sec();
+    let ahead = i64::from_ne_bytes(said) - now.tv_sec();
     if ahead < OFFSET / 1_000_000_000 - 60 {
         return Err(NoClock::Other(format!(
             "a child's was {ahead} s ahead instead of an hour"
