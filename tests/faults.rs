@@ -8,7 +8,7 @@ use robust_test::disk::Disk;
 use robust_test::fault::{ClockSkew, MemoryLimit};
 use robust_test::hosts::Net;
 use robust_test_tests::gossip::Nobody;
-use robust_test_tests::{Finished, Planted, Privilege, Signal, is_allowed, signal, starting};
+use robust_test_tests::{Finished, Listed, Planted, Privilege, Signal, is_allowed, signal, starting};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 /// How many cases there are that hold a fault until their runner is killed.
@@ -54,7 +54,10 @@ fn every_fault_bites_and_is_healed() {
     assert_eq!(statuses.len() - ran, HELD + 1, "{statuses:?}");
     assert!(ran >= 14, "{statuses:?}");
     let bitten_and_healed = lives(&finished);
-    for (fault, target, here) in listed() {
+    for Listed {
+        fault, target, here, ..
+    } in planted(&["--faults"]).run().faults()
+    {
         let start = DESCRIBED.iter().find(|(name, _)| *name == fault);
         let start = start.map_or(fault.as_str(), |(_, start)| start);
         let is_it = |(place, text): &(String, String)| {
@@ -109,23 +112,6 @@ fn lives(finished: &Finished) -> BTreeSet<(String, String)> {
         }
     }
     &proved & &healed
-}
-
-/// Each fault that there is, what it is injected into, and what is told of it here.
-fn listed() -> Vec<(String, String, String)> {
-    let table = planted(&["--faults"]).run().stdout;
-    let rows = table.lines().skip(2).map(|line| {
-        let cell = |at: usize| {
-            line.split('|')
-                .nth(at)
-                .unwrap()
-                .trim()
-                .trim_matches('`')
-                .to_owned()
-        };
-        (cell(1), cell(2), cell(6))
-    });
-    rows.collect()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use robust_test::disk::Disk;
 use robust_test::fault::{ClockSkew, MemoryLimit};
 use robust_test::hosts::Net;
 use robust_test_tests::gossip::Nobody;
-use robust_test_tests::{Finished, Privilege, is_allowed};
+use robust_test_tests::{Finished, Privilege, Verdict, is_allowed};
 
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 const GOSSIP: &str = env!("CARGO_BIN_EXE_gossip-server");
@@ -150,14 +150,11 @@ fn is_everything_here() -> bool {
         && is_allowed(groups())
 }
 
-/// The faults that `--faults` lists: the mechanism of each, and what it says of this machine.
-fn listed(finished: &Finished) -> BTreeMap<String, (String, String)> {
-    assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
-    let lines = finished.stdout.lines().skip(2);
-    let cells = lines.map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect());
-    cells
-        .map(|cells: Vec<String>| (cells[1].clone(), (cells[4].clone(), cells[6].clone())))
-        .collect()
+/// The cases that did not pass, but for those that hold a fault until their runner is killed.
+fn not_passed(finished: &Finished) -> BTreeMap<String, Verdict> {
+    let mut verdicts = finished.verdicts();
+    verdicts.retain(|name, verdict| verdict.status != "passed" && !name.starts_with("holds"));
+    verdicts
 }
 
 #[test]
@@ -165,17 +162,17 @@ fn each_is_told_in_the_table_of_faults_and_no_other_one() {
     if !is_everything_here() {
         return;
     }
-    let all = listed(&run(Taken::Nothing, "--faults", None));
-    assert!(all.values().all(|(_, here)| here == "yes"), "{all:?}");
+    let all = run(Taken::Nothing, "--faults", None).faults();
+    assert!(all.iter().all(|fault| fault.here == "yes"), "{all:?}");
     for (missing, taken, reason, _) in MISSING {
-        let told = listed(&run(taken, "--faults", None));
+        let told = run(taken, "--faults", None).faults();
         assert_eq!(told.len(), all.len());
-        for (fault, (mechanism, here)) in told {
-            let is_told = match mechanism == missing {
-                true => here.starts_with(&format!("no: {reason}")),
-                false => here == "yes",
+        for fault in told {
+            let is_told = match fault.mechanism == missing {
+                true => fault.here.starts_with(&format!("no: {reason}")),
+                false => fault.here == "yes",
             };
-            assert!(is_told, "{taken:?}: {fault} by {mechanism}: {here}");
+            assert!(is_told, "{taken:?}: {fault:?}");
         }
     }
 }
@@ -194,18 +191,14 @@ fn each_skips_the_cases_that_need_it_and_no_other_ones() {
             finished.stdout,
             finished.stderr
         );
-        let verdicts = finished.verdicts();
-        let skipped = verdicts
-            .iter()
-            .filter(|(name, verdict)| verdict.status != "passed" && !name.starts_with("holds"));
-        let skipped: Vec<_> = skipped.collect();
+        let skipped = not_passed(&finished);
         assert_eq!(skipped.len(), needed_by, "{taken:?}: {skipped:?}");
         let start = format!("`{missing}` is not available: {reason}");
         for (name, verdict) in &skipped {
             assert_eq!(verdict.status, "skipped", "{name}: {}", verdict.message);
             assert!(verdict.message.starts_with(&start), "{name}: {}", verdict.message);
         }
-        let names = skipped.iter().filter_map(|(name, _)| name.split('[').next());
+        let names = skipped.keys().filter_map(|name| name.split('[').next());
         let names: Vec<&str> = names.collect();
         let finished = run(taken, &names.join(" "), Some(missing));
         let errors = finished.verdicts();
@@ -226,9 +219,5 @@ fn a_user_without_privileges_who_is_given_everything_has_every_fault() {
     }
     let finished = run(Taken::Nothing, ALL, Some("all"));
     assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
-    let verdicts = finished.verdicts();
-    let mut bad = verdicts
-        .iter()
-        .filter(|(name, verdict)| verdict.status != "passed" && !name.starts_with("holds"));
-    assert_eq!(bad.next(), None);
+    assert_eq!(not_passed(&finished), BTreeMap::new());
 }

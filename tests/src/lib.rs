@@ -314,6 +314,42 @@ impl Finished {
     }
 }
 
+/// A fault as `--faults` lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub fault: String,
+    /// What it is injected into.
+    pub target: String,
+    /// What it works by.
+    pub mechanism: String,
+    /// `yes`, or `no: ` and why not.
+    pub here: String,
+}
+
+impl Finished {
+    /// The faults of a run with `--faults`, in its order.
+    ///
+    /// # Panics
+    /// When it did not end well, or lists something else.
+    pub fn faults(&self) -> Vec<Listed> {
+        assert_eq!(self.code(), Some(0), "{}{}", self.stdout, self.stderr);
+        let rows = self.stdout.lines().skip(2).map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [_, fault, target, _, mechanism, _, here, _] = cells[..] else {
+                panic!("a line of the table of faults: {line}");
+            };
+            Listed {
+                fault: fault.trim_matches('`').to_owned(),
+                target: target.to_owned(),
+                mechanism: mechanism.to_owned(),
+                here: here.to_owned(),
+            }
+        });
+        rows.collect()
+    }
+}
+
 /// The verdicts in an events file, by case name.
 ///
 /// # Panics
