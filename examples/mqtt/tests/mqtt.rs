@@ -872,6 +872,21 @@ mod slow_subscribers {
         Ok(())
     }
 
+    /// Stalls it with much of what is published under way, and connects another client under its id.
+    async fn stall_and_replace(publisher: &Client<Mqtt>, slow: &Client<Mqtt>) -> Result<Client<Mqtt>> {
+        stall(&**slow, Qos::AtMostOnce).await?;
+        for number in 0..MESSAGES {
+            publisher
+                .publish("flood", &flood_message(number), Qos::AtLeastOnce)
+                .await?;
+        }
+        let replacement = Client::connect_another(slow).await?;
+        replacement
+            .connect(ConnectOptions::new(slow.options().client_id))
+            .await?;
+        Ok(replacement)
+    }
+
     #[robust_test(
         exclude(broker = "nats-server", qos = "2", because = "nats-server 2.9 has no QoS 2"),
         exclude(
@@ -927,16 +942,7 @@ mod slow_subscribers {
         publisher: Client<Mqtt>,
         slow: Client<Mqtt>,
     ) -> Result {
-        stall(&*slow, Qos::AtMostOnce).await?;
-        for number in 0..MESSAGES {
-            publisher
-                .publish("flood", &flood_message(number), Qos::AtLeastOnce)
-                .await?;
-        }
-        let replacement = Client::connect_another(&slow).await?;
-        replacement
-            .connect(ConnectOptions::new(slow.options().client_id))
-            .await?;
+        let replacement = stall_and_replace(&publisher, &slow).await?;
         replacement.subscribe("news", Qos::AtLeastOnce).await?;
         slow.abort().await;
         // The broker has to notice the end of the first connection; what it does then shows within this.
@@ -965,16 +971,7 @@ mod slow_subscribers {
         #[except("mosquitto-clients")] publisher: Client<Mqtt>,
         slow: Client<Mqtt>,
     ) -> Result {
-        stall(&*slow, Qos::AtMostOnce).await?;
-        for number in 0..MESSAGES {
-            publisher
-                .publish("flood", &flood_message(number), Qos::AtLeastOnce)
-                .await?;
-        }
-        let replacement = Client::connect_another(&slow).await?;
-        replacement
-            .connect(ConnectOptions::new(slow.options().client_id))
-            .await?;
+        let replacement = stall_and_replace(&publisher, &slow).await?;
         replacement.disconnect().await?;
         slow.resume_reading()?;
         while slow.next(SOON).await.is_ok() {}
@@ -996,16 +993,7 @@ mod slow_subscribers {
         #[except("mosquitto-clients")] publisher: Client<Mqtt>,
         slow: Client<Mqtt>,
     ) -> Result {
-        stall(&*slow, Qos::AtMostOnce).await?;
-        for number in 0..MESSAGES {
-            publisher
-                .publish("flood", &flood_message(number), Qos::AtLeastOnce)
-                .await?;
-        }
-        let replacement = Client::connect_another(&slow).await?;
-        replacement
-            .connect(ConnectOptions::new(slow.options().client_id))
-            .await?;
+        let replacement = stall_and_replace(&publisher, &slow).await?;
         replacement.subscribe("news", Qos::AtLeastOnce).await?;
         publisher.publish("news", b"before", Qos::AtLeastOnce).await?;
         expect(&*replacement, "before").await?;
