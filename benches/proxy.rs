@@ -13,7 +13,7 @@ use support::suite::Suite;
 use support::table;
 
 fn main() {
-    let options = Options::from_args(&[Profile::Release], 72);
+    let options = Options::from_args(&[Profile::Release], 216);
     let suite = Suite::write(
         "bench-proxy",
         "proxy",
@@ -27,38 +27,26 @@ fn main() {
     }
 }
 
-/// The numbers of each thing that was measured on each side, one a round.
-struct Measured(BTreeMap<(String, String), Vec<f64>>);
+/// The number of each thing that was measured on each side.
+struct Measured(BTreeMap<(String, String), f64>);
 
 impl Measured {
     /// From lines `measured WHAT SIDE NUMBER`.
     fn read(text: &str) -> Self {
-        let mut all: BTreeMap<_, Vec<f64>> = BTreeMap::new();
-        for line in text.lines() {
-            let Some(line) = line.strip_prefix("measured ") else {
-                continue;
-            };
+        let lines = text.lines().filter_map(|line| line.strip_prefix("measured "));
+        let measured = lines.map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
             let [what, side, number] = words[..] else {
                 panic!("not a measurement: {line}")
             };
-            let numbers = all.entry((what.to_owned(), side.to_owned())).or_default();
-            numbers.push(number.parse().expect("a number"));
-        }
-        Self(all)
+            let number = number.parse().expect("a number");
+            ((what.to_owned(), side.to_owned()), number)
+        });
+        Self(measured.collect())
     }
 
-    /// Of what is a rate: all that was done in all rounds by the time that it took. A median would not do: a proxy of two tasks has
-    /// rounds that take twice as long as others, depending on the processors that its threads get, and the median is one or the
-    /// other.
-    fn rate(&self, what: &str, side: &str) -> f64 {
-        let rounds = &self.0[&(what.to_owned(), side.to_owned())];
-        rounds.len() as f64 / rounds.iter().map(|rate| 1.0 / rate).sum::<f64>()
-    }
-
-    /// Of what is measured once.
-    fn only(&self, what: &str) -> f64 {
-        self.0[&(what.to_owned(), "proxy".to_owned())][0]
+    fn of(&self, what: &str, side: &str) -> f64 {
+        self.0[&(what.to_owned(), side.to_owned())]
     }
 }
 
@@ -75,12 +63,12 @@ fn report(measured: &Measured, profile: Profile) {
         ("noxious 1", "noxious"),
         ("the proxy", "proxy"),
     ] {
-        let number = |what: &str| format!("{:.0}", measured.rate(what, side));
+        let number = |what: &str| format!("{:.0}", measured.of(what, side));
         rows.push(row![label, number(whats[0]), number(whats[1]), number(whats[2])]);
     }
     table::print(&rows);
     for what in whats {
-        let by = |side: &str| measured.rate(what, "proxy") / measured.rate(what, side);
+        let by = |side: &str| measured.of(what, "proxy") / measured.of(what, side);
         let name = what.replace('_', " ");
         table::claim(
             &format!("{name}, by the bare loop, at least 0.8"),
@@ -93,15 +81,15 @@ fn report(measured: &Measured, profile: Profile) {
             by("noxious") >= 1.2,
         );
     }
-    let idle = measured.only("idle") / 1024.0;
+    let idle = measured.of("idle", "proxy") / 1024.0;
     println!("\n1,000 idle links: {idle:.1} KiB each\n");
-    let latency = measured.only("latency");
+    let latency = measured.of("latency", "proxy");
     table::claim(
         "latency of 50 ms, in ms, within 5 %",
         latency,
         (latency / 50.0 - 1.0).abs() <= 0.05,
     );
-    let bandwidth = measured.only("bandwidth") / 1e6;
+    let bandwidth = measured.of("bandwidth", "proxy") / 1e6;
     table::claim(
         "bandwidth of 1 MB/s, in MB/s, within 5 %",
         bandwidth,
