@@ -18,6 +18,8 @@ use mqtt_suite::{
 };
 use robust_test::prelude::*;
 
+#[path = "mqtt/churn.rs"]
+mod churn;
 #[path = "mqtt/clocks.rs"]
 mod clocks;
 #[path = "mqtt/cluster.rs"]
@@ -26,6 +28,8 @@ mod cluster;
 mod hostile;
 #[path = "mqtt/network.rs"]
 mod network;
+#[path = "mqtt/raw.rs"]
+mod raw;
 #[path = "mqtt/secured.rs"]
 mod secured;
 

@@ -3,6 +3,8 @@
 //! Knows what the programs print and how they end, not what a client wants of them.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +16,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::arguments::Arguments;
+use super::closing::closed_by;
 use crate::client::{Broker, ClientError, Message, Qos};
 use crate::printed::{self, Printed};
 
-/// How long a program that was asked to disconnect may take; then it is killed. Its DISCONNECT has gone out by then.
+/// How long a program that was asked to disconnect may take; then it is killed. Its DISCONNECT has gone out by then. As long
+/// may the broker take to close the connection of one that has ended by itself: what was wanted of it is done.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 impl Arguments {
@@ -45,6 +49,7 @@ impl Arguments {
         let (orders, obeyed) = mpsc::unbounded_channel();
         let (ending, ended) = watch::channel(None);
         let driver = Driver {
+            broker: self.broker.address,
             child,
             said: say,
             orders: obeyed,
@@ -120,6 +125,7 @@ enum Order {
 
 /// What the task of a program owns.
 struct Driver {
+    broker: SocketAddr,
     child: Child,
     said: mpsc::UnboundedSender<Printed>,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -131,7 +137,12 @@ impl Driver {
         let mut errors = Vec::new();
         let (again, _) = tokio::join!(self.read(stdout), stderr.read_to_end(&mut errors));
         let success = match self.child.wait().await {
-            Ok(status) => status.success(),
+            Ok(status) => {
+                if status.signal().is_none() {
+                    let _ = timeout(CLOSE_WAIT, closed_by(self.broker)).await;
+                }
+                status.success()
+            }
             Err(_) => false,
         };
         let reason = match again {

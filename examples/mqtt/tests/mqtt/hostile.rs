@@ -1,12 +1,12 @@
 //! Peers that send brokers and clients what they never should get, while others' messages go on.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use robust_test::hostile::{Attack, Corpus, Hostile, HostileServer, Watch};
 use robust_test::network::{Recording, Stream};
 
+use super::raw::{CONNECT, connect_of, greets};
 use super::*;
 
 /// The port that a client of this kind connects to.
@@ -35,30 +35,6 @@ async fn recorded(client: &Client<Mqtt>, qos: Qos) -> Result<Vec<Recording>> {
     // The end of the connection before this talk is none.
     talks.retain(|talk| talk.sent(Stream::Upstream).first() == Some(&CONNECT));
     Ok(talks)
-}
-
-/// The first byte of a CONNECT.
-const CONNECT: u8 = 0x10;
-
-/// CONNECT of MQTT 3.1.1 with a clean session.
-fn connect_of(id: &str) -> Vec<u8> {
-    let length = u8::try_from(id.len()).unwrap_or_default();
-    let fixed = [CONNECT, 12 + length];
-    let header = b"\x00\x04MQTT\x04\x02\x00\x3c\x00";
-    [&fixed[..], header, &[length], id.as_bytes()].concat()
-}
-
-/// A new connection is accepted: CONNECT is answered with CONNACK.
-async fn greets(address: SocketAddr, id: &str) -> Result {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    stream.write_all(&connect_of(id)).await?;
-    let mut accepted = [0; 4];
-    stream.read_exact(&mut accepted).await?;
-    match accepted {
-        [0x20, 2, 0, 0] => Ok(()),
-        _ => Err(error(format!("it answered CONNECT with {accepted:x?}"))),
-    }
 }
 
 #[robust_test(
@@ -108,7 +84,7 @@ async fn a_packet_that_only_brokers_send_ends_its_connection_alone(
     // A reset is an end too.
     let _reset = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await?;
     assert!(answer.is_empty(), "it is answered with {answer:x?}");
-    greets(broker.endpoint("mqtt"), "other").await
+    greets(broker.endpoint("mqtt"), "other").await.map(drop)
 }
 
 /// What rumqttd bears. By the others it is ended as the scenarios before this one and
@@ -145,7 +121,7 @@ async fn peers_harm_no_broker_and_lose_nobodys_messages(
     let (greeted, looks) = (broker.endpoint("mqtt"), Arc::new(AtomicU64::new(0)));
     let answers = move || {
         let id = format!("look-{}", looks.fetch_add(1, Ordering::Relaxed));
-        async move { greets(greeted, &id).await }
+        async move { greets(greeted, &id).await.map(drop) }
     };
     let peers = Hostile::against(&case, broker.name(), broker.endpoint(port(&speaker)))
         .with(Corpus::recorded(&recordings, Stream::Upstream))

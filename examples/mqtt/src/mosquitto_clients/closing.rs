@@ -1,0 +1,55 @@
+//! Whether a broker has closed the connections that programs ended: the kernel keeps them until then, also those of a program
+//! that is gone.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Until the broker has closed every connection to it that was closed here; at once where it cannot be known.
+pub(super) async fn closed_by(broker: SocketAddr) {
+    // A broker has an address of IPv4 in this suite.
+    while std::fs::read_to_string("/proc/net/tcp").is_ok_and(|table| is_awaited(&table, broker)) {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether such a table has a connection that was closed here and not by who is at `peer`: in state FIN_WAIT1 or FIN_WAIT2.
+fn is_awaited(table: &str, peer: SocketAddr) -> bool {
+    let SocketAddr::V4(peer) = peer else {
+        return false;
+    };
+    // A word in the machine's byte order, and a number.
+    let address = u32::from_ne_bytes(peer.ip().octets());
+    let peer = format!("{address:08X}:{:04X}", peer.port());
+    let mut lines = table.lines().skip(1);
+    lines.any(|line| {
+        let mut words = line.split_whitespace().skip(2);
+        words.next() == Some(&peer) && matches!(words.next(), Some("04" | "05"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_awaited_until_both_have_closed_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let broker = listener.local_addr().unwrap();
+        closed_by(broker).await;
+        let client = TcpStream::connect(broker).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        closed_by(broker).await;
+        drop(client);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0, "its end");
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        assert!(is_awaited(&table, broker), "{table}");
+        drop(server);
+        closed_by(broker).await;
+    }
+}
