@@ -37,19 +37,23 @@ mod tests {
 
     use super::*;
 
+    fn is_there(broker: SocketAddr) -> bool {
+        is_awaited(&std::fs::read_to_string("/proc/net/tcp").unwrap(), broker)
+    }
+
     #[tokio::test]
     async fn a_connection_is_awaited_until_both_have_closed_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let broker = listener.local_addr().unwrap();
-        closed_by(broker).await;
+        assert!(!is_there(broker), "nobody was there");
         let client = TcpStream::connect(broker).unwrap();
         let (mut server, _) = listener.accept().unwrap();
-        closed_by(broker).await;
+        assert!(!is_there(broker), "it is open");
         drop(client);
         assert_eq!(server.read(&mut [0]).unwrap(), 0, "its end");
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        assert!(is_awaited(&table, broker), "{table}");
+        assert!(is_there(broker), "it is not closed there");
         drop(server);
-        closed_by(broker).await;
+        let closed = tokio::time::timeout(Duration::from_secs(10), closed_by(broker)).await;
+        closed.expect("both have closed it");
     }
 }
