@@ -14,9 +14,10 @@
 //!   keeps their order; of messages to different topics nothing does.
 //!
 //! They end as soon as their DISCONNECT is written; one counts as ended when the broker has closed its connection too, so that
-//! the next one finds it gone. They cannot unsubscribe and stay, nor tell whether there was a session, nor leave anything unread. They
-//! connect again by themselves; this client ends them when they do, and the connection counts as lost. Until the
-//! broker is there again, they do not say that it is not. They have no limits for a packet or a socket's buffer.
+//! the next one finds it gone. They cannot unsubscribe and stay, nor tell whether there was a session, nor leave
+//! anything unread. They connect again by themselves; this client ends them when they do, and the connection counts as
+//! lost. Until the broker is there again, they do not say that it is not. They have no limits for a packet or a
+//! socket's buffer.
 //!
 //! Into a pipe they print whole blocks only, so they run under `stdbuf`, which becomes the program.
 

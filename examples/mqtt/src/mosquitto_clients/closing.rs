@@ -4,19 +4,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Before the first look and the second, which is the last one most often: a look takes milliseconds where a machine has thousands
-/// of connections.
-const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(15)];
-/// Before each further one.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Before each look: most brokers have closed within this, and a look takes milliseconds where a machine has thousands of
+/// connections.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Until the broker has closed every connection to it that was closed here; at once where it cannot be known.
 pub(super) async fn closed_by(broker: SocketAddr) {
-    // A broker has an address of IPv4 in this suite.
-    let is_open = || std::fs::read_to_string("/proc/net/tcp").is_ok_and(|table| is_awaited(&table, broker));
-    for pause in PAUSES.into_iter().chain(std::iter::repeat(PAUSE)) {
-        tokio::time::sleep(pause).await;
-        if !is_open() {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let table = std::fs::read_to_string("/proc/net/tcp");
+        // A broker has an address of IPv4 in this suite.
+        if !table.is_ok_and(|table| is_awaited(&table, broker)) {
             return;
         }
     }
