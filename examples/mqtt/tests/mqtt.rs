@@ -50,6 +50,24 @@ fn listen(node: &Node<Mqtt>) -> Result<Listen> {
     })
 }
 
+/// How a client on this machine reaches a node itself, whatever is in front of it.
+fn itself(node: &Node<Mqtt>) -> Result<Broker> {
+    let authority = match node.variant("tls") {
+        "off" => None,
+        _ => Some(node.tls()?.authority),
+    };
+    Ok(Broker {
+        address: node.address("mqtt"),
+        authority,
+    })
+}
+
+/// That a broker takes a client.
+async fn takes_a_client(broker: Broker, id: String) -> Result<(), ClientError> {
+    let client = rumqttc_v4::connect(broker, ConnectOptions::new(id)).await?;
+    client.disconnect().await
+}
+
 fn tls(node: &Node<Mqtt>) -> Result<Option<ServerTls>> {
     if node.variant("tls") == "off" {
         return Ok(None);
@@ -123,9 +141,14 @@ async fn start_nats(node: &mut Node<Mqtt>) -> Result<Instance> {
     let config = node.write_file("nats.conf", nats_server::render(&placed, node.settings()))?;
     let server = node.command("nats-server").arg("-c").arg(config);
     let server = server.ready_when(tcp("mqtt"));
+    let (broker, id) = (itself(node)?, format!("ready-{}", node.name()));
     Ok(server
         .ready_when(probe("JetStream has a leader", move || async move {
             monitor.is_serving().await
+        }))
+        // The first client of a cluster has all streams made, which fails when that takes longer than 4 s.
+        .ready_when(probe("a client is taken", move || {
+            takes_a_client(broker.clone(), id.clone())
         }))
         .ready_within(SETTLED)
         .spawn()
