@@ -1,9 +1,10 @@
-//! What operators ask of one `nats-server`, over its monitoring port: health, whom it is connected to, who leads.
+//! What operators ask of one `nats-server`, over its monitoring port: health, whom it is connected to, who leads, what it
+//! has stored.
 //!
 //! A server tells the others by numbers that are new at each start. So each has the addresses of all members in its
 //! tags (see [`tag`]), and is asked for its number there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,35 @@ struct MetaCluster {
     leader: String,
 }
 
+#[derive(Deserialize)]
+struct Accounts {
+    #[serde(default)]
+    account_details: Vec<Account>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    #[serde(default)]
+    stream_detail: Vec<Stream>,
+}
+
+#[derive(Deserialize)]
+struct Stream {
+    name: String,
+    state: Stored,
+}
+
+/// What a server has of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Stored {
+    /// The number of the last message that it has stored. Numbers count from 1, and go on when messages are removed.
+    #[serde(rename = "last_seq")]
+    pub last: u64,
+    /// How many consumers it knows: each is a subscription of a session.
+    #[serde(rename = "consumer_count")]
+    pub consumers: usize,
+}
+
 impl Monitor {
     /// Whether it is in contact with the leader of JetStream, and so serves clients.
     ///
@@ -133,6 +163,17 @@ impl Monitor {
         let state: JetStream = self.read("/jsz").await?;
         let leader = state.meta_cluster.map(|cluster| cluster.leader);
         Ok(leader.filter(|leader| !leader.is_empty()))
+    }
+
+    /// What it has of each of its streams, by their names.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn stored(self) -> Result<BTreeMap<String, Stored>, MonitorError> {
+        let accounts: Accounts = self.read("/jsz?streams=true").await?;
+        let details = accounts.account_details.into_iter();
+        let streams = details.flat_map(|account| account.stream_detail);
+        Ok(streams.map(|stream| (stream.name, stream.state)).collect())
     }
 
     async fn read<T: for<'a> Deserialize<'a>>(self, path: &str) -> Result<T, MonitorError> {

@@ -144,10 +144,11 @@ async fn start_nats(node: &mut Node<Mqtt>) -> Result<Instance> {
     let server = server.ready_when(probe("JetStream has a leader", move || async move {
         monitor.is_serving().await
     }));
-    let server = match members.len() {
-        1 => server,
-        // The first client of a cluster has all streams made, and is closed when that takes longer than 4 s.
-        _ => {
+    // The first client of a cluster has all streams made, and is closed when that takes longer than 4 s.
+    let is_new_cluster = members.len() > 1 && node.start() == 1;
+    let server = match is_new_cluster {
+        false => server,
+        true => {
             let (broker, id) = (itself(node)?, format!("ready-{}", node.name()));
             server.ready_when(probe("a client is taken", move || {
                 takes_a_client(broker.clone(), id.clone())

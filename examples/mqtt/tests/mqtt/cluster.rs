@@ -5,9 +5,11 @@
 
 // Each has three members that elect one of them, within seconds: many at once would be a test of the machine's processors.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use mqtt_suite::monitor::Stored;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -25,6 +27,28 @@ fn others(broker: &Cluster<Mqtt>, but: &Server<Mqtt>) -> Vec<Server<Mqtt>> {
     let mut nodes = broker.nodes();
     nodes.retain(|node| node.number() != but.number());
     nodes
+}
+
+/// Waits until every member has as many messages and subscriptions as every other one. nats-server 2.9.10 acknowledges either
+/// once two of three have it, and the third does not always get it whole:
+/// - what it lacks when it leaves it may never get: see
+///   [`a_rolling_restart_under_load_loses_nothing_that_was_acknowledged`];
+/// - a subscription begins for it at what it has stored when it hears of it, also where that came later: such messages
+///   are gone past when it leads the subscription's consumer, as after a restart (one run of 400 on a busy machine).
+async fn until_all_have_all(broker: &Cluster<Mqtt>) -> Result {
+    let have_all = || async {
+        let mut stored: Vec<BTreeMap<String, Stored>> = Vec::new();
+        for node in broker.nodes() {
+            stored.push(node.admin().await?.stored().await?);
+        }
+        let is_same = stored.windows(2).all(|two| two[0] == two[1]);
+        match is_same {
+            true => Ok(Done(())),
+            false => Err(error(format!("they have {stored:?}"))),
+        }
+    };
+    eventually("every member has all", SETTLED, have_all).await?;
+    Ok(())
 }
 
 /// Waits until a message is acknowledged; those before may have been published too, and say the same.
@@ -269,11 +293,18 @@ async fn assert_kept(client: &dyn MqttClient, session: &ConnectOptions, acknowle
     Ok(())
 }
 
-/// A session that is subscribed to the load, and away.
-async fn absent(client: &Client<Mqtt>) -> Result<ConnectOptions> {
+/// A session that is subscribed to the load, as every member knows.
+async fn subscribed(broker: &Cluster<Mqtt>, client: &Client<Mqtt>) -> Result<ConnectOptions> {
     let session = client.options().persistent();
     client.connect(session.clone()).await?;
     client.subscribe("news", Qos::AtLeastOnce).await?;
+    until_all_have_all(broker).await?;
+    Ok(session)
+}
+
+/// Such a session, away.
+async fn absent(broker: &Cluster<Mqtt>, client: &Client<Mqtt>) -> Result<ConnectOptions> {
+    let session = subscribed(broker, client).await?;
     client.disconnect().await?;
     Ok(session)
 }
@@ -284,7 +315,7 @@ async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
     #[only("rumqttc")] client: Client<Mqtt>,
 ) -> Result {
     broker.until_settled(SETTLED).await?;
-    let session = absent(&client).await?;
+    let session = absent(&broker, &client).await?;
     let mut acknowledged = Vec::new();
     for node in broker.nodes() {
         for other in others(&broker, &node) {
@@ -295,6 +326,7 @@ async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
                 acknowledged.push(number);
             }
         }
+        until_all_have_all(&broker).await?;
         node.restart().await?;
         broker.until_settled(SETTLED).await?;
     }
@@ -313,7 +345,7 @@ async fn a_rolling_restart_under_load_loses_nothing_that_was_acknowledged(
     #[only("rumqttc")] client: Client<Mqtt>,
 ) -> Result {
     broker.until_settled(SETTLED).await?;
-    let session = absent(&client).await?;
+    let session = absent(&broker, &client).await?;
     let load = Load::on(at_each(&client, &broker.nodes()).await?);
     load.goes_on(20).await?;
     broker.rolling_restart(SETTLED).await?;
@@ -340,7 +372,7 @@ async fn one_of_three_may_be_killed(
     };
     let staying = others(&broker, &killed);
     let subscriber = at(&client, &staying[0]).await?;
-    let session = absent(&subscriber).await?;
+    let session = absent(&broker, &subscriber).await?;
     let load = Load::on(at_each(&client, &broker.nodes()).await?);
     load.goes_on(20).await?;
     killed.kill().await?;
@@ -358,12 +390,13 @@ async fn the_last_of_three_acknowledges_nothing(
     #[only("rumqttc")] client: Client<Mqtt>,
 ) -> Result {
     let leader = broker.until_settled(SETTLED).await?;
-    let session = absent(&client).await?;
+    let session = absent(&broker, &client).await?;
     let survivor = at(&client, &leader).await?;
     survivor.publish("news", b"1", Qos::AtLeastOnce).await?;
     let mut hasty = survivor.options();
     hasty.deadline = secs(3);
     survivor.connect(hasty).await?;
+    until_all_have_all(&broker).await?;
     let gone = others(&broker, &leader);
     for node in &gone {
         node.kill().await?;
@@ -385,9 +418,7 @@ async fn a_partition_costs_nothing_that_was_acknowledged(
     let cut_off = broker.until_settled(SETTLED).await?;
     let rest = others(&broker, &cut_off);
     let subscriber = at(&client, &rest[0]).await?;
-    let session = subscriber.options().persistent();
-    subscriber.connect(session.clone()).await?;
-    subscriber.subscribe("news", Qos::AtLeastOnce).await?;
+    let session = subscribed(&broker, &subscriber).await?;
     let load = Load::on(at_each(&client, &rest).await?);
     load.goes_on(20).await?;
     let partition = broker.partition(Partition::Isolate(cut_off.number()))?;
