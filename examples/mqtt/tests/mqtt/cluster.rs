@@ -33,8 +33,8 @@ fn others(broker: &Cluster<Mqtt>, but: &Server<Mqtt>) -> Vec<Server<Mqtt>> {
 /// once two of three have it, and the third does not always get it whole:
 /// - what it lacks when it leaves it may never get: see
 ///   [`a_rolling_restart_under_load_loses_nothing_that_was_acknowledged`];
-/// - a subscription begins for it at what it has stored when it hears of it, also where that came later: such messages
-///   are gone past when it leads the subscription's consumer, as after a restart (one run of 400 on a busy machine).
+/// - a subscription it hears of late begins for it behind what it has stored by then: see
+///   [`a_subscription_holds_at_a_member_that_was_asleep`].
 async fn until_all_have_all(broker: &Cluster<Mqtt>) -> Result {
     let have_all = || async {
         let mut stored: Vec<BTreeMap<String, Stored>> = Vec::new();
@@ -331,6 +331,70 @@ async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
         broker.until_settled(SETTLED).await?;
     }
     assert_kept(&*client, &session, &acknowledged).await
+}
+
+/// So many that the third comes to lead the consumer of one at least.
+const SESSIONS: usize = 16;
+
+/// When one of three members hears of a subscription and of what is published after it.
+#[derive(PartialEq)]
+enum Hears {
+    AtOnce,
+    Later,
+}
+
+#[robust_test(
+    weight = 4,
+    timeout = "120s",
+    known_failure(
+        broker = "nats-server",
+        hears = "later",
+        because = "of what it learns when it is awake again, a member may store the messages before it makes the subscription's \
+                   consumer, which begins behind them there: as the consumer's leader it gives the session none of them"
+    )
+)]
+async fn a_subscription_holds_at_a_member_that_was_asleep(
+    broker: Cluster<Mqtt>,
+    #[only("rumqttc")] client: Client<Mqtt>,
+    #[values(at_once = Hears::AtOnce, later = Hears::Later)] hears: Hears,
+) -> Result {
+    let leader = broker.until_settled(SETTLED).await?;
+    let third = others(&broker, &leader).remove(0);
+    if hears == Hears::Later {
+        third.pause().await?;
+    }
+    let mut sessions = Vec::new();
+    for _ in 0..SESSIONS {
+        let subscriber = at(&client, &leader).await?;
+        let session = subscriber.options().persistent();
+        subscriber.connect(session.clone()).await?;
+        subscriber.subscribe("news", Qos::AtLeastOnce).await?;
+        subscriber.disconnect().await?;
+        sessions.push(session);
+    }
+    if hears == Hears::AtOnce {
+        until_all_have_all(&broker).await?;
+    }
+    let publisher = at(&client, &leader).await?;
+    let mut acknowledged = Vec::new();
+    for number in 0..20 {
+        publish_at_last(&*publisher, &number.to_string()).await?;
+        acknowledged.push(number);
+    }
+    if hears == Hears::Later {
+        third.resume().await?;
+    }
+    until_all_have_all(&broker).await?;
+    // The others lead the sessions' consumers; the lead of each that leaves goes to one that stays.
+    for node in others(&broker, &third) {
+        node.restart().await?;
+        broker.until_settled(SETTLED).await?;
+        until_all_have_all(&broker).await?;
+    }
+    for session in sessions {
+        assert_kept(&*at(&client, &third).await?, &session, &acknowledged).await?;
+    }
+    Ok(())
 }
 
 #[robust_test(
