@@ -140,21 +140,18 @@ async fn start_nats(node: &mut Node<Mqtt>) -> Result<Instance> {
     };
     let config = node.write_file("nats.conf", nats_server::render(&placed, node.settings()))?;
     let server = node.command("nats-server").arg("-c").arg(config);
-    let server = server.ready_when(tcp("mqtt"));
-    let server = server.ready_when(probe("JetStream has a leader", move || async move {
-        monitor.is_serving().await
-    }));
+    let mut server = server
+        .ready_when(tcp("mqtt"))
+        .ready_when(probe("JetStream has a leader", move || async move {
+            monitor.is_serving().await
+        }));
     // The first client of a cluster has all streams made, and is closed when that takes longer than 4 s.
-    let is_new_cluster = members.len() > 1 && node.start() == 1;
-    let server = match is_new_cluster {
-        false => server,
-        true => {
-            let (broker, id) = (itself(node)?, format!("ready-{}", node.name()));
-            server.ready_when(probe("a client is taken", move || {
-                takes_a_client(broker.clone(), id.clone())
-            }))
-        }
-    };
+    if members.len() > 1 && node.start() == 1 {
+        let (broker, id) = (itself(node)?, format!("ready-{}", node.name()));
+        server = server.ready_when(probe("a client is taken", move || {
+            takes_a_client(broker.clone(), id.clone())
+        }));
+    }
     Ok(server.ready_within(SETTLED).spawn().await?)
 }
 
