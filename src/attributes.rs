@@ -35,6 +35,8 @@
 /// | `requires(param = "capability")` | skips cells whose kind does not provide it; repeatable | |
 /// | `exclude(param = "label", because = "..")` | skips cells in which all named parameters have these labels; repeatable | |
 /// | `known_failure(param = "label", because = "..")` | such cells are expected to fail, and fail when they pass; without parameters every cell; repeatable | |
+/// | `known_failure(.., expected = "part of the message")`, `expected("..", "..")` | the failure has to say this, or one of these, in its message or details; one that says something else is a failure | any failure is expected |
+/// | `known_failure(.., expected = "..", intermittent = true)` | such cells may pass, too: for a defect that does not show each time | they must fail |
 /// | `pin(axis = "value")`, `pin(param.axis = "value")` | the variant that the scenario needs; kinds that have the axis and not the value are skipped; repeatable | |
 /// | `forbid(axis = "value", because = "..")`, `forbid(param.axis = ..)` | variants that it cannot have: neither drawn nor expanded; repeatable | |
 /// | `allow_leak(threads = "pool", because = "..")`, `allow_leak(files, because = "..")` | what of a class (`tasks`, `threads`, `processes`, `descriptors`, `listeners`, `files`) may outlive a case: what has the text in its name, or all; repeatable; for a whole suite see [`allow_leak!`](crate::allow_leak!) | nothing |
@@ -42,7 +44,8 @@
 /// Labels are strings, or the numbers, `bool`s and characters that `#[values(..)]` was given.
 ///
 /// `exclude` and `known_failure` may name variants beside labels, as `broker.tls = "on"`: an excluded one is not
-/// drawn where the rest of the rule holds, and a known failure holds for the cases that have drawn it.
+/// drawn where the rest of the rule holds, and a known failure holds for the cases that have drawn it. Where several known
+/// failures hold, the first one that expects what the failure says is told.
 ///
 /// ```
 /// use robust_test::prelude::*;
@@ -55,7 +58,7 @@
 ///     flavor = "multi_thread",
 ///     worker_threads = 2,
 ///     exclude(size = "big", level = -1, because = "takes an hour"),
-///     known_failure(level = 0, because = "level 0 loses the last byte"),
+///     known_failure(level = 0, because = "level 0 loses the last byte", expected = "a byte is missing"),
 /// )]
 /// async fn data_survives(
 ///     #[values(small = 1, big = 64 * 1024)] size: usize,

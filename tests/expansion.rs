@@ -16,7 +16,7 @@ use robust_test_harness::case::Facts;
 use robust_test_harness::matrix::Matrix;
 use robust_test_harness::param::{Begin, Body, BodyError, BodyResult, Build, Environment};
 use robust_test_harness::registry::{
-    Flavor, Isolation, Requirement, Rule, Scenario, ShouldPanic, Site, scenarios,
+    Flavor, Isolation, KnownFailure, Requirement, Rule, Scenario, ShouldPanic, Site, scenarios,
 };
 use robust_test_harness::seed::Seed;
 use support::{Broker, Echo, EchoClient, Publisher};
@@ -38,7 +38,8 @@ async fn bare() {}
     requires(publisher = "qos2"),
     exclude(broker = "a", qos = -1, because = "no"),
     exclude(on = true, because = "never"),
-    known_failure(because = "always")
+    known_failure(because = "always"),
+    known_failure(qos = -1, because = "at times", expected("lost", "gone"), intermittent)
 )]
 async fn everything(
     #[only("a", "b")]
@@ -202,10 +203,20 @@ fn every_option_arrives() {
     );
     assert_eq!(
         options.known_failure,
-        [Rule {
-            when: &[],
-            because: "always"
-        }]
+        [
+            KnownFailure::new(Rule {
+                when: &[],
+                because: "always"
+            }),
+            KnownFailure {
+                rule: Rule {
+                    when: &[("qos", "-1")],
+                    because: "at times"
+                },
+                expected: &["lost", "gone"],
+                intermittent: true,
+            },
+        ]
     );
 
     let options = &scenario("loop").options;

@@ -11,12 +11,13 @@ use crate::artifacts::{self, Source};
 use crate::attempt::{self, Attempted, Surroundings};
 use crate::capture::Capture;
 use crate::deadline::{self, Seen};
-use crate::event::{Attempt, CaseFinished, SubCase};
+use crate::event::{Attempt, CaseFinished};
 use crate::interrupt::Urgency;
 use crate::keep::{Keeping, Outside};
-use crate::outcome::{Class, Outcome, Problem};
+use crate::known_failure;
+use crate::outcome::Outcome;
 use crate::protocol::Order;
-use crate::registry::{Isolation, Rule};
+use crate::registry::Isolation;
 use crate::rules::{CaseToRun, Prepared, Rules};
 use crate::symbols::Symbols;
 use crate::variant::{Assignment, Mode};
@@ -83,8 +84,8 @@ impl Slot {
             variants,
             ..
         } = prepared;
-        let known = case.matrix.known_failure(case.cell, &variants);
-        let retries = rules.retries(case, known.is_some());
+        let known = case.matrix.known_failures(case.cell, &variants);
+        let retries = rules.retries(case, !known.is_empty());
         let started = Instant::now();
         event.started_unix_ms = unix_ms();
         let mut usable = true;
@@ -103,7 +104,7 @@ impl Slot {
                 case,
                 order: &order,
                 variants: &variants,
-                known,
+                known: &known,
                 event: &event,
                 started,
                 told: OnceCell::new(),
@@ -125,9 +126,9 @@ impl Slot {
                 let seen = (&seen, &mut self.symbols);
                 attempted.files |= tell_of_deadline(rules, &order, case, seen, &mut attempted.outcome);
             }
-            event.outcome = apply_known_failure(attempted.outcome, known);
+            event.outcome = known_failure::judge(attempted.outcome, &known);
             event.sub_cases = attempted.sub_cases;
-            known_with_their_case(&event.outcome, &mut event.sub_cases);
+            known_failure::hold_for_sub_cases(&event.outcome, &mut event.sub_cases);
             took_us = attempted.took_us.filter(|_| attempt == 0);
             let last = attempt == retries
                 || !event.outcome.is_bad()
@@ -336,54 +337,6 @@ pub(crate) fn folder_name(event: &CaseFinished) -> String {
     }
 }
 
-/// A known failure that fails is reported as such; one that passes fails. What the harness or the set-up
-/// broke is not the defect that is known.
-pub(crate) fn apply_known_failure(outcome: Outcome, known: Option<&Rule>) -> Outcome {
-    let Some(Rule { because, .. }) = known else {
-        return outcome;
-    };
-    match outcome {
-        Outcome::Passed => Outcome::Failed(Problem::new(
-            Class::UnexpectedPass,
-            format!(
-                "it passed, and is declared a known failure: {because}\nremove the `known_failure` if the defect is gone"
-            ),
-        )),
-        Outcome::Failed(problem) => Outcome::KnownFailure {
-            because: (*because).to_owned(),
-            problem,
-        },
-        Outcome::Errored(problem)
-            if matches!(
-                problem.class,
-                Class::Deadline | Class::Crash | Class::Death | Class::Log
-            ) =>
-        {
-            Outcome::KnownFailure {
-                because: (*because).to_owned(),
-                problem,
-            }
-        }
-        other => other,
-    }
-}
-
-/// What is known of a case is known of its sub-cases: they do not make red what is not.
-pub(crate) fn known_with_their_case(case: &Outcome, sub_cases: &mut [SubCase]) {
-    let Outcome::KnownFailure { because, .. } = case else {
-        return;
-    };
-    for sub_case in sub_cases {
-        let Some(problem) = sub_case.outcome.problem().filter(|_| sub_case.outcome.is_bad()) else {
-            continue;
-        };
-        sub_case.outcome = Outcome::KnownFailure {
-            because: because.clone(),
-            problem: problem.clone(),
-        };
-    }
-}
-
 /// For a POSIX shell.
 pub(crate) fn shell_quoted(text: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "_-./:=,@%+".contains(character);
@@ -400,25 +353,6 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_known_failure_must_fail_and_only_by_its_defect() {
-        let rule = Rule {
-            when: &[],
-            because: "it forgets",
-        };
-        let judged = |outcome| apply_known_failure(outcome, Some(&rule));
-        assert!(matches!(judged(Outcome::Passed), Outcome::Failed(_)));
-        let failed = Problem::new(Class::Error, "lost");
-        assert!(matches!(
-            judged(Outcome::Failed(failed)),
-            Outcome::KnownFailure { .. }
-        ));
-        let setup = Outcome::Errored(Problem::new(Class::Setup, "no port"));
-        assert_eq!(judged(setup.clone()), setup);
-        let skipped = Outcome::Skipped { reason: "no".into() };
-        assert_eq!(judged(skipped.clone()), skipped);
-    }
 
     #[test]
     fn names_are_quoted_for_a_shell() {

@@ -14,7 +14,9 @@ pub use crate::param::{
     Begin, BeginFuture, Body, BodyResult, Build, Param, Params, Report, TakesCount, TakesDisk, TakesHosts,
     TakesKinds, TakesMixed, TakesNodes, TakesOn, TakesProxied, TakesSettings, ValueIndex,
 };
-pub use crate::registry::{Flavor, Isolation, Options, Requirement, Rule, Scenario, ShouldPanic, Site};
+pub use crate::registry::{
+    Flavor, Isolation, KnownFailure, Options, Requirement, Rule, Scenario, ShouldPanic, Site,
+};
 pub use crate::runner::{Suite, run};
 pub use crate::variant::Declared;
 

@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 
 use crate::artifacts::{self, Source};
 use crate::capture::Capture;
-use crate::case_run::{
-    apply_known_failure, fill, folder_name, known_with_their_case, micros, tell_of_deadline,
-};
+use crate::case_run::{fill, folder_name, micros, tell_of_deadline};
 use crate::deadline::Seen;
 use crate::event::{CaseFinished, SubCase};
+use crate::known_failure;
 use crate::outcome::Outcome;
 use crate::protocol::Order;
-use crate::registry::Rule;
+use crate::registry::KnownFailure;
 use crate::report::Progress;
 use crate::rules::{CaseToRun, Rules};
 use crate::symbols::Symbols;
@@ -59,7 +58,7 @@ pub(crate) struct Keeping<'a> {
     pub(crate) case: CaseToRun<'a>,
     pub(crate) order: &'a Order,
     pub(crate) variants: &'a Assignment,
-    pub(crate) known: Option<&'static Rule>,
+    pub(crate) known: &'a [&'static KnownFailure],
     /// With everything that is known before the attempt.
     pub(crate) event: &'a CaseFinished,
     /// When the first attempt began.
@@ -97,7 +96,7 @@ impl Keep {
 impl Keeping<'_> {
     /// For how long the case is kept, if it is; its verdict is told then.
     pub(crate) fn keep(&self, judged: Judged<'_>, capture: &mut Capture) -> Option<Duration> {
-        let mut outcome = apply_known_failure(judged.outcome, self.known);
+        let mut outcome = known_failure::judge(judged.outcome, self.known);
         if !outcome.is_bad() || !self.keep.take() {
             return None;
         }
@@ -118,7 +117,7 @@ impl Keeping<'_> {
         let mut event = self.event.clone();
         event.outcome = outcome;
         event.sub_cases = judged.sub_cases;
-        known_with_their_case(&event.outcome, &mut event.sub_cases);
+        known_failure::hold_for_sub_cases(&event.outcome, &mut event.sub_cases);
         event.duration_us = micros(self.started.elapsed());
         let folder = self.order.folder(&self.rules.launcher.folder);
         let files = Source::Copied(std::slice::from_ref(&folder));

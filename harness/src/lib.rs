@@ -30,6 +30,7 @@ pub mod event;
 pub mod exit;
 mod history;
 mod index;
+mod known_failure;
 pub mod matrix;
 mod near_miss;
 pub mod outcome;

@@ -22,7 +22,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 pub use crate::near_miss::Hint;
-use crate::registry::{Rule, Scenario};
+use crate::registry::{KnownFailure, Scenario};
 use crate::seed::Seed;
 use crate::variant::{Assignment, Mode};
 pub use problem::{MatrixError, MatrixProblem};
@@ -45,7 +45,7 @@ pub struct Matrix {
     /// One an axis: how many cells share each run of its value.
     strides: Vec<u64>,
     exclude: Vec<CellRule>,
-    known_failure: Vec<CellRule>,
+    known_failure: Vec<KnownOfCells>,
     /// One a requirement: the axis, and for each of its values why it does not meet it.
     requires: Vec<(usize, Vec<Option<Arc<str>>>)>,
     /// What kinds require of the one that they connect to, where it lacks that.
@@ -84,12 +84,17 @@ pub struct MatrixValue {
     pub unavailable: Option<String>,
 }
 
-/// A [`Rule`] with its parameters and labels found: axis and position on it.
+/// A [`Rule`](crate::registry::Rule) with its parameters and labels found: axis and position on it.
 struct CellRule {
-    rule: &'static Rule,
     reason: Arc<str>,
     when: Vec<(usize, usize)>,
     variants: Vec<VariantIs>,
+}
+
+/// A [`KnownFailure`] with its parameters and labels found.
+struct KnownOfCells {
+    known: &'static KnownFailure,
+    cells: CellRule,
 }
 
 /// Two kinds that cannot meet.
@@ -392,28 +397,31 @@ impl Matrix {
             })
     }
 
-    /// The first `known_failure` rule that holds for `cell` with these variants.
-    pub fn known_failure(&self, cell: u64, assignment: &Assignment) -> Option<&'static Rule> {
-        let mut rules = self.known_failure.iter();
-        let found = rules.find(|rule| self.matches(rule, cell) && rule.suits(assignment));
-        found.map(|found| found.rule)
+    /// The defects that `cell` is known to have with these variants, in the order of their declaration.
+    pub fn known_failures(&self, cell: u64, assignment: &Assignment) -> Vec<&'static KnownFailure> {
+        let known = self.known_failure.iter();
+        let holding = known.filter(|known| self.matches(&known.cells, cell) && known.cells.suits(assignment));
+        holding.map(|holding| holding.known).collect()
     }
 
-    /// The first `known_failure` rule that holds for `cell` with some variants, and whether it does whatever is
-    /// drawn.
-    pub fn known_failure_of_some(&self, cell: u64) -> Option<(&'static Rule, bool)> {
+    /// The defects that `cell` is known to have with some variants, in the order of their declaration, and of each
+    /// whether it has it whatever is drawn.
+    pub fn known_failures_of_some(&self, cell: u64) -> Vec<(&'static KnownFailure, bool)> {
         if self.known_failure.is_empty() {
-            return None;
+            return Vec::new();
         }
         if self.mode != Mode::Random {
             // Nothing is drawn, so any seed will do.
-            let known = self.known_failure(cell, &self.assignment(cell, Seed(0)))?;
-            return Some((known, true));
+            let known = self.known_failures(cell, &self.assignment(cell, Seed(0)));
+            return known.into_iter().map(|known| (known, true)).collect();
         }
-        let rules = self.known_failure.iter().filter(|rule| self.matches(rule, cell));
-        let mut rules = rules.map(|rule| (rule.rule, self.suits_all(rule, cell)));
-        let (rule, suits_all) = rules.find(|(_, suits_all)| *suits_all != Some(false))?;
-        Some((rule, suits_all == Some(true)))
+        let known = self.known_failure.iter();
+        let holding = known.filter(|known| self.matches(&known.cells, cell));
+        let suiting = holding.map(|holding| (holding.known, self.suits_all(&holding.cells, cell)));
+        let possible = suiting.filter(|(_, suits_all)| *suits_all != Some(false));
+        possible
+            .map(|(known, suits_all)| (known, suits_all == Some(true)))
+            .collect()
     }
 
     /// Whether what a rule says of kinds and values holds.

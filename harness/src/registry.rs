@@ -114,7 +114,7 @@ pub struct Options {
     /// Cells that make no sense; skipped with the reason.
     pub exclude: &'static [Rule],
     /// Cells that fail for a known defect of the system under test.
-    pub known_failure: &'static [Rule],
+    pub known_failure: &'static [KnownFailure],
     /// Variants that it needs: axis (`axis` or `param.axis`) and value.
     pub pin: &'static [(&'static str, &'static str)],
     /// Variants that it cannot have: each of those that a rule names, on its own.
@@ -182,7 +182,7 @@ pub struct Requirement {
     pub capability: &'static str,
 }
 
-/// `exclude(param = "label", .., because = "..")` and `known_failure(..)`: holds for a cell when every
+/// `exclude(param = "label", .., because = "..")`, and in `known_failure(..)`: holds for a cell when every
 /// named parameter has the label; one that names none holds for every cell. A name with a dot, `param.axis`, is
 /// that of a variant. In `forbid(..)` a name without one is that of an axis of every parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +191,28 @@ pub struct Rule {
     pub when: &'static [(&'static str, &'static str)],
     /// The reason, shown wherever the rule takes effect.
     pub because: &'static str,
+}
+
+/// `known_failure(.., because = "..", expected = "..", intermittent = true)`: a defect of what is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownFailure {
+    /// The cells that have it, and what it is.
+    pub rule: Rule,
+    /// The message or the details of failures that are due to it have one of these as a part; empty for every failure.
+    pub expected: &'static [&'static str],
+    /// Whether cells that have it may pass, too.
+    pub intermittent: bool,
+}
+
+impl KnownFailure {
+    /// One that shows each time, by whatever failure.
+    pub const fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            expected: &[],
+            intermittent: false,
+        }
+    }
 }
 
 /// One parameter of a scenario and the attributes on it.

@@ -297,8 +297,16 @@ fn known_failure_fails() {
     panic!("as known");
 }
 
+#[robust_test(known_failure(because = "upstream issue 9", expected = "are missing"))]
+fn known_failure_fails_otherwise() {
+    panic!("no connection");
+}
+
 #[robust_test(known_failure(because = "upstream issue 8"))]
 fn known_failure_passes() {}
+
+#[robust_test(known_failure(because = "upstream issue 9", expected = "are missing", intermittent = true))]
+fn known_failure_passes_at_times() {}
 
 #[robust_test(retries = 2)]
 fn flaky(case: Case) {

@@ -43,4 +43,19 @@ fn pairs(broker: Broker) {}
 #[robust_test(requires(), requires(broker), requires(broker = 1), requires(broker = ""))]
 fn requirements(broker: Broker) {}
 
+#[robust_test(
+    known_failure(because = "x", intermittent = true),
+    known_failure(because = "x", intermittent = false, expected = ""),
+    known_failure(because = "x", intermittent = "often", expected = 1),
+    known_failure(because = "x", expected = "y", expected = "z", intermittent, intermittent),
+    known_failure(because = "x", expected()),
+    known_failure(because = "x", expected("a", "")),
+    known_failure(because = "x", expected),
+    exclude(broker = "a", expected = "y", because = "x")
+)]
+fn how_they_fail(broker: Broker) {}
+
+#[robust_test(known_failure(expected = "y", because = "x"))]
+fn mistakable(#[values(0, 1)] expected: u8) {}
+
 fn main() {}

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::variants::MatrixVariants;
 use super::{
-    CELLS_MAX, CellRule, Matrix, MatrixAxis, MatrixError, MatrixProblem, MatrixValue, Unsuited, VariantIs,
-    separator,
+    CELLS_MAX, CellRule, KnownOfCells, Matrix, MatrixAxis, MatrixError, MatrixProblem, MatrixValue, Unsuited,
+    VariantIs, separator,
 };
 use crate::near_miss::Hint;
 use crate::param::{Axis, AxisValue, Environment, Shape};
-use crate::registry::{Rule, Scenario, Site};
+use crate::registry::{KnownFailure, Rule, Scenario, Site};
 use crate::variant::Mode;
 
 impl Matrix {
@@ -58,7 +58,7 @@ impl Matrix {
         let sizes = expansion.sizes(variants.as_deref());
         let cells = expansion.cells(&sizes, mode, variants.as_deref());
         let exclude = expansion.rules("exclude", scenario.options.exclude);
-        let known_failure = expansion.rules("known_failure", scenario.options.known_failure);
+        let known_failure = expansion.known_failures(scenario.options.known_failure);
         let requires = expansion.requires(scenario);
         let unsuited = expansion.unsuited(&links);
         let Expansion { axes, problems, .. } = expansion;
@@ -374,6 +374,15 @@ impl<'a> Expansion<'a> {
         None
     }
 
+    fn known_failures(&mut self, all: &'static [KnownFailure]) -> Vec<KnownOfCells> {
+        let mut found = Vec::new();
+        for known in all {
+            let cells = self.rules("known_failure", std::slice::from_ref(&known.rule));
+            found.extend(cells.into_iter().map(|cells| KnownOfCells { known, cells }));
+        }
+        found
+    }
+
     /// The rules that can hold for a cell: not those that name a label which `#[only]` or `#[except]` removed.
     fn rules(&mut self, option: &'static str, rules: &'static [Rule]) -> Vec<CellRule> {
         let mut found = Vec::new();
@@ -411,7 +420,6 @@ impl<'a> Expansion<'a> {
             if when.len() + variants.len() == rule.when.len() {
                 let reason = Arc::from(rule.because);
                 found.push(CellRule {
-                    rule,
                     reason,
                     when,
                     variants,

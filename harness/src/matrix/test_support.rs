@@ -4,7 +4,7 @@ use std::any::TypeId;
 
 use super::Matrix;
 use crate::param::{Axis, AxisValue, Begin, Body, Environment, Param, Shape, Token, ValueIndex};
-use crate::registry::{Options, Requirement, Rule, Scenario, Site};
+use crate::registry::{KnownFailure, Options, Requirement, Rule, Scenario, Site};
 use crate::variant::{Choice, Mode, VariantAxis};
 
 struct Mqtt;
@@ -163,6 +163,10 @@ pub(crate) const fn rule(when: &'static [(&'static str, &'static str)], because:
 
 pub(crate) fn rules<const N: usize>(rules: [Rule; N]) -> &'static [Rule] {
     Box::leak(Box::new(rules))
+}
+
+pub(crate) fn known<const N: usize>(rules: [Rule; N]) -> &'static [KnownFailure] {
+    Box::leak(Box::new(rules.map(KnownFailure::new)))
 }
 
 pub(crate) fn scenario(name: &'static str, sites: Vec<Site>, options: Options) -> &'static Scenario {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::test_support::{
-    chosen, client, cluster, expand_in, kv, numbers, options, rule, rules, try_expand_in,
+    chosen, client, cluster, expand_in, known, kv, numbers, options, rule, rules, try_expand_in,
 };
 use super::{Matrix, SkipKind};
 use crate::param::{Axis, AxisValue, Environment, Shape};
@@ -500,23 +500,22 @@ fn exclusions_of_several_variants_leave_what_is_left() {
 #[test]
 fn a_known_failure_of_a_variant_holds_where_it_is_drawn() {
     let options = Options {
-        known_failure: rules([rule(&[("broker", "redis"), ("broker.tls", "on")], "handshake")]),
+        known_failure: known([rule(&[("broker", "redis"), ("broker.tls", "on")], "handshake")]),
         ..options()
     };
     let matrix = expand_in(sites(), options, &Environment::default());
     let redis = cell(&matrix, REDIS);
     let mut holds = BTreeSet::new();
     for seed in 0..20 {
-        let known = matrix
-            .known_failure(redis, &matrix.assignment(redis, Seed(seed)))
-            .is_some();
+        let known = matrix.known_failures(redis, &matrix.assignment(redis, Seed(seed)));
+        let known = !known.is_empty();
         assert_eq!(known, value(&matrix, seed, "broker.tls") == "on");
         holds.insert(known);
     }
     assert_eq!(holds.len(), 2);
-    assert!(matches!(matrix.known_failure_of_some(redis), Some((_, false))));
+    assert!(matches!(matrix.known_failures_of_some(redis)[..], [(_, false)]));
     let mini = cell(&matrix, "m::x[broker=mini,client=paho]");
-    assert!(matrix.known_failure_of_some(mini).is_none());
+    assert!(matrix.known_failures_of_some(mini).is_empty());
 }
 
 #[test]
@@ -607,20 +606,25 @@ fn numbers_of_nodes_are_narrowed_and_keep_their_names() {
 #[test]
 fn a_known_failure_of_a_number_of_nodes_is_known_of_its_cells_alone() {
     let known = Options {
-        known_failure: rules([rule(&[("db.nodes", "3")], "it forgets")]),
+        known_failure: known([rule(&[("db.nodes", "3")], "it forgets")]),
         ..options()
     };
     let matrix = expand_in(several(), known, &chosen(Mode::Random, &[]));
     let known: Vec<Option<bool>> = (0..3)
-        .map(|cell| matrix.known_failure_of_some(cell).map(|(_, of_all)| of_all))
+        .map(|cell| {
+            matrix
+                .known_failures_of_some(cell)
+                .first()
+                .map(|(_, of_all)| *of_all)
+        })
         .collect();
     assert_eq!(known, [None, Some(true), None]);
     let of = |cell| {
         matrix
-            .known_failure(cell, &matrix.assignment(cell, Seed(1)))
-            .is_some()
+            .known_failures(cell, &matrix.assignment(cell, Seed(1)))
+            .len()
     };
-    assert_eq!([of(0), of(1), of(2)], [false, true, false]);
+    assert_eq!([of(0), of(1), of(2)], [0, 1, 0]);
 }
 
 #[test]
@@ -702,10 +706,10 @@ fn nodes_that_can_differ_have_an_axis_each_where_variants_are_expanded() {
         assert_eq!(run, [of("a", "a")], "{mode:?}");
     }
     let known = Options {
-        known_failure: rules([no_b]),
+        known_failure: known([no_b]),
         ..options()
     };
     let matrix = expand_in(sites(), known, &chosen(Mode::All, &[]));
-    let known = (0..4).map(|cell| matrix.known_failure_of_some(cell).is_some());
+    let known = (0..4).map(|cell| !matrix.known_failures_of_some(cell).is_empty());
     assert_eq!(known.collect::<Vec<_>>(), [false, true, true, true]);
 }

@@ -79,20 +79,16 @@ pub fn describe(plan: &Plan, out: &mut impl fmt::Write) -> fmt::Result {
         let matrix = plan.matrix(*job);
         matrix.write_case_name(job.cell, &mut name);
         write!(out, "  {name}")?;
-        match matrix.known_failure_of_some(job.cell) {
-            Some((rule, true)) => writeln!(out, " (known failure: {})", rule.because)?,
-            Some((rule, false)) => {
-                let variants = rule.when.iter().filter(|(name, _)| name.contains('.'));
-                let variants: Vec<String> = variants.map(|(name, value)| format!("{name}={value}")).collect();
-                writeln!(
-                    out,
-                    " (known failure with {}: {})",
-                    variants.join(", "),
-                    rule.because
-                )?;
-            }
-            None => writeln!(out)?,
+        for (known, of_all) in matrix.known_failures_of_some(job.cell) {
+            let at_times = if known.intermittent { ", at times" } else { "" };
+            let rule = &known.rule;
+            let variants = rule.when.iter().filter(|(name, _)| !of_all && name.contains('.'));
+            let variants: Vec<String> = variants.map(|(name, value)| format!("{name}={value}")).collect();
+            let with = if variants.is_empty() { "" } else { " with " };
+            let (variants, because) = (variants.join(", "), rule.because);
+            write!(out, " (known failure{at_times}{with}{variants}: {because})")?;
         }
+        writeln!(out)?;
     }
     for (title, required) in [("would be skipped", false), ("would be an error", true)] {
         let mut groups: BTreeMap<(SkipKind, &str), Vec<&Skipped>> = BTreeMap::new();

@@ -463,7 +463,7 @@ fn lists_are_printed_as_libtest_prints_them() {
 #[test]
 fn the_plan_tells_what_runs_and_groups_the_rest_by_reason() {
     let known = Options {
-        known_failure: rules([rule(&[("broker", "nanomq")], "issue 12")]),
+        known_failure: known([rule(&[("broker", "nanomq")], "issue 12")]),
         ..options()
     };
     let mut suite = suite();

@@ -272,8 +272,12 @@ fn options(options: &Options, parameters: &[Parameter], private: &TokenStream) -
         fields.push(quote!(exclude: #rules));
     }
     if !options.known_failure.is_empty() {
-        let rules = rules(&options.known_failure, private);
-        fields.push(quote!(known_failure: #rules));
+        let known = options.known_failure.iter().map(|known| {
+            let rule = rule(&known.rule, private);
+            let (expected, intermittent) = (&known.expected, known.intermittent);
+            quote!(#private::KnownFailure { rule: #rule, expected: &[#(#expected),*], intermittent: #intermittent })
+        });
+        fields.push(quote!(known_failure: &[#(#known),*]));
     }
     if !options.pin.is_empty() {
         let pins = options.pin.iter().map(|(name, value)| {
@@ -302,16 +306,18 @@ fn options(options: &Options, parameters: &[Parameter], private: &TokenStream) -
 }
 
 fn rules(rules: &[Rule], private: &TokenStream) -> TokenStream {
-    let rules = rules.iter().map(|rule| {
-        let when = rule.when.iter().map(|(name, label)| {
-            let parameter = name.text();
-            let label = &label.text;
-            quote!((#parameter, #label))
-        });
-        let because = &rule.because;
-        quote!(#private::Rule { when: &[#(#when),*], because: #because })
-    });
+    let rules = rules.iter().map(|one| rule(one, private));
     quote!(&[#(#rules),*])
+}
+
+fn rule(rule: &Rule, private: &TokenStream) -> TokenStream {
+    let when = rule.when.iter().map(|(name, label)| {
+        let parameter = name.text();
+        let label = &label.text;
+        quote!((#parameter, #label))
+    });
+    let because = &rule.because;
+    quote!(#private::Rule { when: &[#(#when),*], because: #because })
 }
 
 fn duration(duration: Duration) -> TokenStream {

@@ -32,7 +32,7 @@ pub(super) struct Options {
     pub(super) start_paused: Option<Span>,
     pub(super) requires: Vec<Requirement>,
     pub(super) exclude: Vec<Rule>,
-    pub(super) known_failure: Vec<Rule>,
+    pub(super) known_failure: Vec<KnownFailure>,
     pub(super) pin: Vec<(Name, Label)>,
     pub(super) forbid: Vec<Rule>,
     pub(super) allow_leak: Vec<allow_leak::Allowance>,
@@ -62,6 +62,14 @@ pub(super) struct Rule {
     pub(super) span: Span,
     pub(super) when: Vec<(Name, Label)>,
     pub(super) because: LitStr,
+}
+
+/// `known_failure(.., because = "..", expected = "..", intermittent = true)`
+pub(super) struct KnownFailure {
+    pub(super) rule: Rule,
+    /// Empty where any failure is.
+    pub(super) expected: Vec<LitStr>,
+    pub(super) intermittent: bool,
 }
 
 /// `name` or `param.axis`.
@@ -140,10 +148,7 @@ pub(super) const TABLE: &[Entry<Options>] = &[
         usage: r#"serial = "group""#,
         repeats: false,
         read: |options, argument| {
-            options.serial = match &argument.value {
-                Value::List(_) => argument.texts()?,
-                _ => vec![argument.text()?],
-            };
+            options.serial = one_or_more(argument)?;
             Ok(())
         },
     },
@@ -234,10 +239,10 @@ pub(super) const TABLE: &[Entry<Options>] = &[
     },
     Entry {
         name: "known_failure",
-        usage: r#"known_failure(param = "label", because = "..")"#,
+        usage: r#"known_failure(param = "label", because = "..", expected = "part of the message")"#,
         repeats: true,
         read: |options, argument| {
-            options.known_failure.push(rule(argument)?);
+            options.known_failure.push(known_failure(argument)?);
             Ok(())
         },
     },
@@ -318,9 +323,13 @@ fn pairs(argument: &Argument, errors: &mut Errors) -> syn::Result<Vec<(Ident, To
 
 /// The pairs `name = value` and `param.axis = value` in an option's parentheses.
 fn dotted_pairs(argument: &Argument, errors: &mut Errors) -> syn::Result<Vec<(Name, TokenStream)>> {
-    let list = argument.list()?.stream();
+    let pieces = pieces(argument.list()?.stream(), errors);
+    Ok(pairs_of(argument, pieces, errors))
+}
+
+fn pairs_of(argument: &Argument, pieces: Vec<TokenStream>, errors: &mut Errors) -> Vec<(Name, TokenStream)> {
     let mut pairs = Vec::new();
-    for piece in pieces(list, errors) {
+    for piece in pieces {
         let (param, piece) = before_dot(piece);
         let Some(pair) = errors.note(Argument::parse(piece)) else {
             continue;
@@ -345,7 +354,7 @@ fn dotted_pairs(argument: &Argument, errors: &mut Errors) -> syn::Result<Vec<(Na
             ),
         }
     }
-    Ok(pairs)
+    pairs
 }
 
 /// `param` of `param.rest`, and the rest.
@@ -393,9 +402,66 @@ fn requirements(argument: &Argument) -> syn::Result<Vec<Requirement>> {
 
 fn rule(argument: &Argument) -> syn::Result<Rule> {
     let mut errors = Errors::default();
+    let pairs = dotted_pairs(argument, &mut errors)?;
+    rule_of(argument, pairs, errors)
+}
+
+fn known_failure(argument: &Argument) -> syn::Result<KnownFailure> {
+    let mut errors = Errors::default();
+    let (mut others, mut expected, mut intermittent) = (Vec::new(), None, None);
+    for piece in pieces(argument.list()?.stream(), &mut errors) {
+        let own = Argument::parse(piece.clone()).ok().map(|own| Argument {
+            usage: argument.usage,
+            ..own
+        });
+        let twice = match own {
+            Some(own) if own.name == "expected" => {
+                let texts = errors.note(one_or_more(&own)).unwrap_or_default();
+                expected.replace(texts).map(|_| own.name)
+            }
+            Some(own) if own.name == "intermittent" => {
+                let given = errors.note(own.switch()).unwrap_or_default();
+                let name = own.name.clone();
+                intermittent.replace((name, given)).map(|_| own.name)
+            }
+            _ => {
+                others.push(piece);
+                None
+            }
+        };
+        if let Some(name) = twice {
+            errors.at(name.span(), format_args!("`{name}` stands here twice"));
+        }
+    }
+    let intermittent = intermittent.filter(|(_, given)| *given);
+    if let Some((name, _)) = &intermittent
+        && expected.is_none()
+    {
+        let message =
+            "`intermittent` needs `expected = \"part of the message\"`: nothing would fail without it";
+        errors.at(name.span(), message);
+    }
+    let others = pairs_of(argument, others, &mut errors);
+    Ok(KnownFailure {
+        rule: rule_of(argument, others, errors)?,
+        expected: expected.unwrap_or_default(),
+        intermittent: intermittent.is_some(),
+    })
+}
+
+/// The texts of `name = "a"` or `name("a", "b")`.
+fn one_or_more(argument: &Argument) -> syn::Result<Vec<LitStr>> {
+    match &argument.value {
+        Value::List(_) => argument.texts(),
+        _ => Ok(vec![argument.text()?]),
+    }
+}
+
+/// The rule that these pairs are, where reading them brought no errors.
+fn rule_of(argument: &Argument, pairs: Vec<(Name, TokenStream)>, mut errors: Errors) -> syn::Result<Rule> {
     let mut because = None;
     let mut when: Vec<(Name, Label)> = Vec::new();
-    for (name, value) in dotted_pairs(argument, &mut errors)? {
+    for (name, value) in pairs {
         if name.axis.is_none() && name.first == "because" {
             let name = name.first;
             if because.is_some() {

@@ -71,7 +71,27 @@ pub(super) fn validate(scenario: &Scenario, errors: &mut Errors) {
         }
     }
     rules("exclude", &options.exclude, parameters, errors);
-    rules("known_failure", &options.known_failure, parameters, errors);
+    rules(
+        "known_failure",
+        options.known_failure.iter().map(|known| &known.rule),
+        parameters,
+        errors,
+    );
+
+    if options
+        .known_failure
+        .iter()
+        .any(|known| !known.expected.is_empty())
+    {
+        for parameter in parameters
+            .iter()
+            .filter(|parameter| of_ident(&parameter.name) == "expected")
+        {
+            let message =
+                "a parameter cannot have this name beside a `known_failure` that says what is `expected`";
+            errors.at(parameter.name.span(), message);
+        }
+    }
     for (name, _) in &options.pin {
         variant("pin", name, parameters, errors);
     }
@@ -184,8 +204,13 @@ fn on(position: usize, parameters: &[Parameter], errors: &mut Errors) {
     }
 }
 
-fn rules(option: &str, rules: &[Rule], parameters: &[Parameter], errors: &mut Errors) {
-    for (name, label) in rules.iter().flat_map(|rule| &rule.when) {
+fn rules<'a>(
+    option: &str,
+    rules: impl IntoIterator<Item = &'a Rule>,
+    parameters: &[Parameter],
+    errors: &mut Errors,
+) {
+    for (name, label) in rules.into_iter().flat_map(|rule| &rule.when) {
         if name.axis.is_some() {
             variant(option, name, parameters, errors);
             continue;
