@@ -289,7 +289,8 @@ mod delivery {
     #[robust_test(known_failure(
         broker = "rumqttd",
         because = "rumqttd delivers at the subscription's QoS, also what was published at a lower one [MQTT-3.8.4-6]: \
-                   router/routing.rs, forward_device_data"
+                   router/routing.rs, forward_device_data",
+        expected = "left: ExactlyOnce"
     ))]
     async fn a_message_keeps_its_qos_in_a_subscription_of_a_higher_one(
         _broker: Server<Mqtt>,
@@ -309,16 +310,30 @@ mod delivery {
             broker = "rumqttd",
             topic = "latin",
             because = "rumqttd looks for a `$` in a topic's first byte, which panics when that is a part of a character, and \
-                       ends the router for everybody: protocol/mod.rs, matches"
+                       ends the router for everybody: protocol/mod.rs, matches",
+            expected("connection lost", "the router ended by itself")
         ),
-        known_failure(broker = "rumqttd", topic = "emoji", because = "as above"),
+        known_failure(
+            broker = "rumqttd",
+            topic = "emoji",
+            because = "rumqttd looks for a `$` in a topic's first byte, which panics when that is a part of a character, and \
+                       ends the router for everybody: protocol/mod.rs, matches",
+            expected("connection lost", "the router ended by itself")
+        ),
         known_failure(
             broker = "nats-server",
             topic = "space",
             because = "nats-server makes a topic a subject of NATS, which cannot hold a space or a dot, and ends the connection \
-                       that publishes to one [MQTT-4.7.3]: server/mqtt.go, mqttToNATSSubjectConversion"
+                       that publishes to one [MQTT-4.7.3]: server/mqtt.go, mqttToNATSSubjectConversion",
+            expected = "connection lost"
         ),
-        known_failure(broker = "nats-server", topic = "dot", because = "as above")
+        known_failure(
+            broker = "nats-server",
+            topic = "dot",
+            because = "nats-server makes a topic a subject of NATS, which cannot hold a space or a dot, and ends the connection \
+                       that publishes to one [MQTT-4.7.3]: server/mqtt.go, mqttToNATSSubjectConversion",
+            expected = "connection lost"
+        )
     )]
     async fn a_topic_may_begin_with_any_character(
         _broker: Server<Mqtt>,
@@ -418,7 +433,8 @@ mod retained {
     #[robust_test(known_failure(
         broker = "rumqttd",
         because = "rumqttd removes the retained message for any empty one, whatever its RETAIN flag [MQTT-3.3.1-12]: \
-                   router/routing.rs, append_to_commitlog"
+                   router/routing.rs, append_to_commitlog",
+        expected = "expected \"rain\", and weather: \"end\""
     ))]
     async fn an_empty_one_that_is_not_retained_removes_nothing(
         _broker: Server<Mqtt>,
@@ -438,7 +454,8 @@ mod retained {
         known_failure(
             broker = "rumqttd",
             because = "rumqttd ignores a subscription that exists, and its retained messages with it [MQTT-3.8.4-3]: \
-                   router/routing.rs, prepare_filter"
+                   router/routing.rs, prepare_filter",
+            expected = "expected \"rain\", and weather: \"end\""
         )
     )]
     async fn they_are_sent_again_to_who_subscribes_again(
@@ -459,7 +476,8 @@ mod retained {
     #[robust_test(known_failure(
         broker = "rumqttd",
         because = "rumqttd sends a new subscription at most 100 retained messages (200 at QoS 0) and drops the rest: \
-                   router/routing.rs, forward_device_data truncates"
+                   router/routing.rs, forward_device_data truncates",
+        expected = "and weather/end: \"end\""
     ))]
     async fn all_of_them_are_sent(
         _broker: Server<Mqtt>,
@@ -537,7 +555,8 @@ mod wildcards {
     #[robust_test(known_failure(
         broker = "nats-server",
         because = "nats-server hands a filter to NATS, where `*` and `>` are wildcards: server/mqtt.go, \
-                   mqttToNATSSubjectConversion leaves them as they are"
+                   mqttToNATSSubjectConversion leaves them as they are",
+        expected = "and a/b: \"x\""
     ))]
     async fn are_plus_and_hash_and_nothing_else(
         _broker: Server<Mqtt>,
@@ -555,7 +574,8 @@ mod wildcards {
     #[robust_test(known_failure(
         broker = "nats-server",
         because = "nats-server matches its own subjects with `#` and `+`, and a topic's `$` is nothing to it \
-                   [MQTT-4.7.2-1]: a subscription to # is sent what sessions store and what is published in them"
+                   [MQTT-4.7.2-1]: a subscription to # is sent what sessions store and what is published in them",
+        expected = "and $"
     ))]
     async fn at_the_beginning_match_nothing_of_the_brokers_own(
         _broker: Server<Mqtt>,
@@ -623,7 +643,8 @@ mod last_will {
         known_failure(
             broker = "rumqttd",
             because = "rumqttd keeps one last will a client id, so the end of a connection publishes that of the connection \
-                   which replaced it: server/broker.rs, remote; router/routing.rs, handle_last_will"
+                   which replaced it: server/broker.rs, remote; router/routing.rs, handle_last_will",
+            expected = "and died: \"too soon\""
         )
     )]
     async fn of_a_connection_that_replaces_another_waits_for_its_own_end(
@@ -719,7 +740,8 @@ mod sessions {
         known_failure(
             broker = "nats-server",
             because = "nats-server sends what a connection left unacknowledged again when JetStream's ack_wait is over, 30 s \
-                       after it was sent, and later messages before it [MQTT-4.4.0-1], [MQTT-4.6.0-1]"
+                       after it was sent, and later messages before it [MQTT-4.4.0-1], [MQTT-4.6.0-1]",
+            expected = "and news: \"end\""
         )
     )]
     async fn send_first_what_was_under_way(
@@ -751,7 +773,8 @@ mod sessions {
         known_failure(
             broker = "rumqttd",
             because = "rumqttd answers no UNSUBSCRIBE in a resumed session, and goes on delivering: the new connection is \
-                   not in its subscription_map: router/routing.rs, handle_new_connection"
+                   not in its subscription_map: router/routing.rs, handle_new_connection",
+            expected = "no answer within"
         )
     )]
     async fn can_be_unsubscribed_after_they_are_resumed(
@@ -778,7 +801,8 @@ mod sessions {
         known_failure(
             broker = "rumqttd",
             because = "rumqttd does not answer an UNSUBSCRIBE from what is not subscribed to [MQTT-3.10.4-5]: \
-                   router/routing.rs, handle_device_payload"
+                   router/routing.rs, handle_device_payload",
+            expected = "no answer within"
         )
     )]
     async fn answer_who_unsubscribes_from_nothing(_broker: Server<Mqtt>, client: Client<Mqtt>) -> Result {
@@ -842,7 +866,8 @@ mod restarts {
         known_failure(
             broker = "mosquitto",
             because = "mosquitto saves at a clean exit and every autosave_interval, 30 minutes by default: a SIGKILL loses \
-                       what it has acknowledged since"
+                       what it has acknowledged since",
+            expected = "and weather/end: \"end\""
         )
     )]
     async fn after_a_kill_keep_what_was_acknowledged(
@@ -916,11 +941,13 @@ mod slow_subscribers {
 
     #[robust_test(
         exclude(broker = "nats-server", qos = "2", because = "nats-server 2.9 has no QoS 2"),
-        exclude(
+        known_failure(
             broker = "rumqttd",
             broker.tls = "on",
             because = "over TLS rumqttd sometimes keeps the last of many messages until it has more to send: \
-                       link/network.rs writes and never flushes"
+                       link/network.rs writes and never flushes",
+            expected = "no message within",
+            intermittent
         ),
         requires(subscriber = "stop-reading"),
         timeout = "60s"
@@ -961,7 +988,8 @@ mod slow_subscribers {
         known_failure(
             broker = "rumqttd",
             because = "rumqttd ends a connection by a number that the next one has got by then: router/routing.rs, \
-                       handle_disconnection; server/broker.rs, remote"
+                       handle_disconnection; server/broker.rs, remote",
+            expected = "connection lost"
         )
     )]
     async fn can_be_replaced_by_a_new_connection_of_the_client(
@@ -988,7 +1016,8 @@ mod slow_subscribers {
         known_failure(
             broker = "rumqttd",
             because = "rumqttd tells its router that a connection is ready for more under a number that is gone by then, which \
-                       panics and ends the router for everybody: router/scheduler.rs, reschedule"
+                       panics and ends the router for everybody: router/scheduler.rs, reschedule",
+            expected("connection lost", "the router ended by itself")
         )
     )]
     async fn that_were_replaced_harm_nobody_when_they_resume(
@@ -1012,7 +1041,8 @@ mod slow_subscribers {
         known_failure(
             broker = "rumqttd",
             because = "rumqttd tells its router that a connection is ready for more under a number that the next one has got by then, \
-                       which in a debug build panics and ends the router for everybody: router/scheduler.rs, Tracker::try_ready"
+                       which in a debug build panics and ends the router for everybody: router/scheduler.rs, Tracker::try_ready",
+            expected("connection lost", "the router ended by itself")
         )
     )]
     async fn that_were_replaced_harm_nobody_when_they_resume_beside_the_next_one(
@@ -1041,7 +1071,8 @@ mod clients {
     /// A broker of a few bytes, because no real one can be made to cut a handshake at this place.
     #[robust_test(known_failure(
         because = "rumqttc drops the connection for a PUBREL it does not know, each time it reconnects: \
-                   https://github.com/bytebeamio/rumqtt/issues/664"
+                   https://github.com/bytebeamio/rumqtt/issues/664",
+        expected = "the answer to PUBREL"
     ))]
     async fn complete_a_delivery_whose_handshake_was_cut(
         #[values(v311 = Protocol::V311, v5 = Protocol::V5)] protocol: Protocol,

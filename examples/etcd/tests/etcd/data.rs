@@ -87,7 +87,8 @@ async fn a_member_with_a_damaged_log_serves_nothing_wrong(
         because = "etcd takes any log that ends in the middle of a record for one that was torn by a crash, cuts it \
                              there and goes on (etcdserver/storage.go, readWAL; wal/repair.go), also when its database has \
                              applied more than the log has left: nothing compares the two, so members answer fresh reads \
-                             differently"
+                             differently",
+        expected = "read from "
     )
 )]
 async fn a_cut_log_costs_no_acknowledged_write(
@@ -135,7 +136,8 @@ async fn a_single_server_keeps_what_it_acknowledged_over_a_kill(
 
 #[robust_test(known_failure(
     because = "Hash and HashKV have the same path in the gateway, and Hash wins, which knows no revision: \
-               etcdserver/etcdserverpb/rpc.proto; https://github.com/etcd-io/etcd/pull/16464"
+               etcdserver/etcdserverpb/rpc.proto; https://github.com/etcd-io/etcd/pull/16464",
+    expected = "assertion `left == right` failed"
 ))]
 async fn the_hash_at_a_revision_is_of_that_revision(server: Server<Etcd>, client: Client<Etcd>) -> Result {
     let operator = server.admin().await?;

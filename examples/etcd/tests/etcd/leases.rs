@@ -90,7 +90,8 @@ async fn keep_all(client: &Client<Etcd>, leases: &[Lease], long: Duration) -> Re
         because = "a leader that was frozen ends the leases that are over in its own old view when it wakes, also after \
                              it has stepped down: the new leader gets its LeaseRevoke and obeys: etcdserver/server.go, run; \
                              https://github.com/etcd-io/etcd/issues/15247, mitigated later by \
-                             https://github.com/etcd-io/etcd/pull/16822"
+                             https://github.com/etcd-io/etcd/pull/16822",
+        expected = "have ended"
     )
 )]
 async fn that_are_kept_alive_outlive_a_frozen_leader_and_its_return(

@@ -131,7 +131,8 @@ async fn a_member_without_its_data_is_refused_until_it_is_added_again(
         because = "a new leader does not know that the member had anything, and takes it back with an empty log, \
                              under the name of one that has acknowledged writes and voted: raft/raft.go, becomeLeader \
                              (Match begins at 0); such a member has to be removed and added: \
-                             https://github.com/etcd-io/etcd/issues/11410"
+                             https://github.com/etcd-io/etcd/issues/11410",
+        expected = "came back"
     )
 )]
 async fn a_member_without_its_data_is_refused_by_a_new_leader_too(db: Cluster<Etcd>) -> Result {

@@ -56,7 +56,8 @@ async fn keys_end_by_the_clock_of_the_server(server: Server<Kv>, client: Client<
     known_failure(
         set = "behind",
         because = "with `appendfsync everysec` redis syncs when the time of day is later than at the last sync: while the \
-                   clock is set back it syncs nothing (aof.c, flushAppendOnlyFile)"
+                   clock is set back it syncs nothing (aof.c, flushAppendOnlyFile)",
+        expected = " are there, and "
     )
 )]
 async fn a_file_that_is_synced_every_second_is_so_though_the_clock_was_set(

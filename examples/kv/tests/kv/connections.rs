@@ -48,7 +48,8 @@ const LIMIT: usize = 250;
     known_failure(
         server = "mini-redis",
         because = "mini-redis stops accepting at 250 connections, so that later ones are neither served nor refused: server.rs, \
-                   Listener::run"
+                   Listener::run",
+        expected = "deadline has elapsed"
     )
 )]
 async fn beyond_the_limit_are_refused_with_an_error(

@@ -260,7 +260,8 @@ async fn fail_a_sync(server: &Server<Kv>, writer: &mut Writer<'_>) -> Result {
         server = "redis",
         because = "redis syncs again only when there is more to write, and takes no write until a sync has succeeded: one that \
                    fails in the background is the end of all writes until somebody restarts it (aof.c, flushAppendOnlyFile, \
-                   aof_fsync_offset; server.c, writeCommandsDeniedByDiskError)"
+                   aof_fsync_offset; server.c, writeCommandsDeniedByDiskError)",
+        expected = "writes are taken again"
     )
 )]
 async fn writes_are_taken_again_after_a_sync_that_failed(
@@ -286,7 +287,8 @@ async fn writes_are_taken_again_after_a_sync_that_failed(
         server = "redis",
         because = "redis does not write again what a failed sync has not written: it goes on after a restart, and the hole in its \
                    append-only file shows when the machine loses its power, maybe much later; it does not start then \
-                   (aof.c, flushAppendOnlyFile)"
+                   (aof.c, flushAppendOnlyFile)",
+        expected = "cannot be healed"
     )
 )]
 async fn what_was_acknowledged_before_a_sync_that_failed_is_there_after_the_next_ones(

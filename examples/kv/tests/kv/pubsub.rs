@@ -85,7 +85,8 @@ async fn nothing_arrives_after_an_unsubscribe(
 #[robust_test(known_failure(
     client = "fred",
     because = "fred keeps 32 messages for its receivers by default and drops older ones, also those of one burst, which its \
-               own task reads in one go: types/config.rs, PerformanceConfig::broadcast_channel_capacity"
+               own task reads in one go: types/config.rs, PerformanceConfig::broadcast_channel_capacity",
+    expected = "the client dropped "
 ))]
 async fn a_burst_arrives_with_the_crates_defaults(
     _server: Server<Kv>,
@@ -136,7 +137,8 @@ mod slow_subscribers {
         known_failure(
             server = "mini-redis",
             because = "mini-redis leaves out what a slow subscriber had no room for, and says nothing: cmd/subscribe.rs, \
-                       subscribe_to_channel ignores RecvError::Lagged"
+                       subscribe_to_channel ignores RecvError::Lagged",
+            expected = " messages"
         )
     )]
     async fn get_everything_or_are_disconnected(server: Server<Kv>, publisher: Client<Kv>) -> Result {
@@ -174,7 +176,8 @@ mod slow_subscribers {
         known_failure(
             server = "mini-redis",
             because = "mini-redis does not stop while a subscriber does not read: it waits for every connection, and one that \
-                       writes does not look whether it is to stop: cmd/subscribe.rs, apply"
+                       writes does not look whether it is to stop: cmd/subscribe.rs, apply",
+            expected = "ignored its stopping token"
         )
     )]
     async fn do_not_keep_a_server_from_stopping(server: Server<Kv>, publisher: Client<Kv>) -> Result {

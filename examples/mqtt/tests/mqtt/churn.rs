@@ -27,7 +27,8 @@ async fn visit(address: SocketAddr, id: &str) -> Result {
     known_failure(
         broker = "rumqttd",
         because = "rumqttd ends a connection by a number that the next one has got by then, also after a DISCONNECT: server/broker.rs, \
-                   remote, says once more that it has ended; router/routing.rs, handle_disconnection"
+                   remote, says once more that it has ended; router/routing.rs, handle_disconnection",
+        expected("early eof", "connection reset")
     )
 )]
 async fn who_leaves_ends_nobody_elses_connection(broker: Server<Mqtt>) -> Result {

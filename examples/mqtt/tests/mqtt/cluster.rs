@@ -27,6 +27,11 @@ fn others(broker: &Cluster<Mqtt>, but: &Server<Mqtt>) -> Vec<Server<Mqtt>> {
     nodes
 }
 
+/// How long a message may take whose way from member to member was cut: what was under way is sent again when JetStream's
+/// `ack_wait` is over, which is 30 s, and a member has to be elected that leads the subscription's consumer. On a busy machine that
+/// took up to 32 s.
+const SENT_AGAIN: Duration = secs(45);
+
 /// Waits until every member has as many messages and subscriptions as every other one. nats-server 2.9.10 acknowledges either
 /// once two of three have it, and the third does not always get it whole:
 /// - what it lacks when it leaves it may never get: see
@@ -84,10 +89,6 @@ async fn agrees_on_a_leader_and_on_another_when_it_dies(broker: Cluster<Mqtt>) -
     Ok(())
 }
 
-/// How long a message may take that did not get from one member to another: it is sent again when JetStream's `ack_wait` is over,
-/// which is 30 s.
-const SENT_AGAIN: Duration = secs(45);
-
 /// Publishes at each member, to a subscriber at each of these.
 async fn reaches(
     broker: &Cluster<Mqtt>,
@@ -138,10 +139,14 @@ async fn a_message_reaches_a_client_of_any_member(
 
 #[robust_test(
     weight = 4,
-    timeout = "150s",
-    ignore = "nats-server 2.9.10 loses a message for some of several subscribers in one run of sixty on a busy machine, and a known \
-              failure has to fail each time: it is removed from the stream once the first one has acknowledged it, also where a \
-              member that leads the consumers of others has not sent it to them yet"
+    timeout = "300s",
+    known_failure(
+        because = "nats-server 2.9.10 loses a message for some of several subscribers, in one run of sixty on a busy machine: it is \
+                   removed from the stream once the first one has acknowledged it, also where a member that leads the consumers \
+                   of others has not sent it to them yet",
+        expected = " waits for \"broker-",
+        intermittent
+    )
 )]
 async fn a_message_reaches_the_clients_of_every_member(
     broker: Cluster<Mqtt>,
@@ -277,20 +282,16 @@ async fn at_each(client: &Client<Mqtt>, nodes: &[Server<Mqtt>]) -> Result<Vec<Cl
 }
 
 /// That a session has everything that was acknowledged, whatever else and however often. After members came and went
-/// nats-server sometimes keeps what it has last until the session is resumed once more, which may be done twice here.
+/// nats-server sometimes keeps what it has last until the session is resumed once more, which may be done once here.
 async fn assert_kept(client: &dyn MqttClient, session: &ConnectOptions, acknowledged: &[usize]) -> Result {
     assert!(!acknowledged.is_empty(), "nothing was acknowledged");
     let mut missing: BTreeSet<usize> = acknowledged.iter().copied().collect();
-    for _ in 0..3 {
+    for _ in 0..2 {
         eventually("the session is resumed", SETTLED, || async {
             client.connect(session.clone()).await.map(Done)
         })
         .await?;
-        while !missing.is_empty()
-            && let Ok(message) = client.next(SOON).await
-        {
-            missing.remove(&message.text().parse()?);
-        }
+        receive(client, &mut missing).await?;
     }
     assert!(
         missing.is_empty(),
@@ -298,6 +299,16 @@ async fn assert_kept(client: &dyn MqttClient, session: &ConnectOptions, acknowle
         missing.len(),
         acknowledged.len()
     );
+    Ok(())
+}
+
+/// Takes what arrives, until nothing is missing or nothing comes.
+async fn receive(client: &dyn MqttClient, missing: &mut BTreeSet<usize>) -> Result {
+    while !missing.is_empty()
+        && let Ok(message) = client.next(SENT_AGAIN).await
+    {
+        missing.remove(&message.text().parse()?);
+    }
     Ok(())
 }
 
@@ -323,7 +334,7 @@ async fn absent(broker: &Cluster<Mqtt>, client: &Client<Mqtt>) -> Result<Connect
     Ok(session)
 }
 
-#[robust_test(timeout = "120s", weight = 4)]
+#[robust_test(timeout = "240s", weight = 4)]
 async fn a_rolling_restart_loses_nothing_that_was_acknowledged(
     broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -351,10 +362,15 @@ enum Hears {
 
 #[robust_test(
     weight = 4,
-    timeout = "120s",
-    ignore = "with hears=later nats-server 2.9.10 loses all of it in one run of four, and a known failure has to fail each time: \
-              awake again, the third may store the messages before it makes the subscription's consumer, which begins behind \
-              them there, and as the consumer's leader it gives the session none of them"
+    timeout = "240s",
+    known_failure(
+        hears = "later",
+        because = "nats-server 2.9.10 loses all of it, in one run of four: awake again, the third may store the messages before it \
+                   makes the subscription's consumer, which begins behind them there, and as the consumer's leader it gives the \
+                   session none of them",
+        expected(" are missing", "every member has all"),
+        intermittent
+    )
 )]
 async fn a_subscription_holds_at_a_member_that_was_asleep(
     broker: Cluster<Mqtt>,
@@ -393,10 +409,13 @@ async fn a_subscription_holds_at_a_member_that_was_asleep(
 
 #[robust_test(
     weight = 4,
-    timeout = "180s",
-    ignore = "nats-server 2.9.10 loses in one run of ten what it acknowledges while a member leaves, and a known failure has to \
-              fail each time: back again, the member lacks the message that the other two have, and as the leader of the \
-              session's consumer it goes past it"
+    timeout = "300s",
+    known_failure(
+        because = "nats-server 2.9.10 loses what it acknowledges while a member leaves, in one run of ten: back again, the member \
+                   lacks the message that the other two have, and as the leader of the session's consumer it goes past it",
+        expected = " are missing",
+        intermittent
+    )
 )]
 async fn a_rolling_restart_under_load_loses_nothing_that_was_acknowledged(
     broker: Cluster<Mqtt>,
@@ -417,7 +436,7 @@ enum Role {
     Follower,
 }
 
-#[robust_test(timeout = "120s", weight = 4)]
+#[robust_test(timeout = "240s", weight = 4)]
 async fn one_of_three_may_be_killed(
     broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -442,7 +461,7 @@ async fn one_of_three_may_be_killed(
     Ok(())
 }
 
-#[robust_test(timeout = "120s", weight = 4)]
+#[robust_test(timeout = "240s", weight = 4)]
 async fn the_last_of_three_acknowledges_nothing(
     broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -468,7 +487,7 @@ async fn the_last_of_three_acknowledges_nothing(
     assert_kept(&*client, &session, &[1, 3]).await
 }
 
-#[robust_test(timeout = "90s", weight = 4)]
+#[robust_test(timeout = "240s", weight = 4)]
 async fn a_partition_costs_nothing_that_was_acknowledged(
     #[proxied] broker: Cluster<Mqtt>,
     #[only("rumqttc")] client: Client<Mqtt>,
@@ -490,12 +509,7 @@ async fn a_partition_costs_nothing_that_was_acknowledged(
     const LAST: usize = usize::MAX;
     publish_at_last(&*at(&client, &cut_off).await?, &LAST.to_string()).await?;
     missing.insert(LAST);
-    while !missing.is_empty()
-        && let Ok(message) = subscriber.next(SOON).await
-    {
-        missing.remove(&message.text().parse()?);
-    }
-    // One that was under way when its member lost the lead is sent again to who comes back.
+    receive(&*subscriber, &mut missing).await?;
     if !missing.is_empty() {
         assert_kept(&*subscriber, &session, &Vec::from_iter(missing)).await?;
     }
