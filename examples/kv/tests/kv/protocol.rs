@@ -48,7 +48,7 @@ async fn an_unknown_command_is_answered_with_an_error(server: Server<Kv>, client
         server = "mini-redis",
         because = "mini-redis panics while it holds the lock of all data when an expiry is beyond what a clock can say; the lock is \
                poisoned, and every command of everybody fails from then on: db.rs, Db::set",
-        expected = "the connection was lost"
+        expected("the connection was lost", "the server closed the connection")
     )
 )]
 async fn an_endless_expiry_harms_nobody(server: Server<Kv>, client: Client<Kv>) -> Result {

@@ -28,7 +28,7 @@ async fn visit(address: SocketAddr, id: &str) -> Result {
         broker = "rumqttd",
         because = "rumqttd ends a connection by a number that the next one has got by then, also after a DISCONNECT: server/broker.rs, \
                    remote, says once more that it has ended; router/routing.rs, handle_disconnection",
-        expected("early eof", "connection reset")
+        expected("early eof", "Connection reset", "Broken pipe")
     )
 )]
 async fn who_leaves_ends_nobody_elses_connection(broker: Server<Mqtt>) -> Result {
