@@ -58,4 +58,7 @@ fn how_they_fail(broker: Broker) {}
 #[robust_test(known_failure(expected = "y", because = "x"))]
 fn mistakable(#[values(0, 1)] expected: u8) {}
 
+#[robust_test(known_failure(expected = "y", intermittent = true, because = "x"))]
+fn mistakable_too(#[values(true, false)] intermittent: bool) {}
+
 fn main() {}

@@ -6,7 +6,7 @@ use proc_macro2::Ident;
 use syn::{FnArg, PatType};
 
 use super::Scenario;
-use super::options::{Flavor, Name, Options, Rule};
+use super::options::{Flavor, KnownFailure, Name, Options, Rule};
 use super::parameters::Parameter;
 use crate::diagnostics::{Errors, unknown};
 use crate::parse::label::{Label, of_ident};
@@ -77,20 +77,8 @@ pub(super) fn validate(scenario: &Scenario, errors: &mut Errors) {
         parameters,
         errors,
     );
-
-    if options
-        .known_failure
-        .iter()
-        .any(|known| !known.expected.is_empty())
-    {
-        for parameter in parameters
-            .iter()
-            .filter(|parameter| of_ident(&parameter.name) == "expected")
-        {
-            let message =
-                "a parameter cannot have this name beside a `known_failure` that says what is `expected`";
-            errors.at(parameter.name.span(), message);
-        }
+    for known in &options.known_failure {
+        own_keys(known, parameters, errors);
     }
     for (name, _) in &options.pin {
         variant("pin", name, parameters, errors);
@@ -220,6 +208,23 @@ fn rules<'a>(
         if let Some(values) = values {
             let labels: Vec<&str> = values.it.iter().map(|value| &*value.label.text).collect();
             is_value(label, &labels, errors);
+        }
+    }
+}
+
+/// That what a known failure says of itself cannot be read as a label of a parameter.
+fn own_keys(known: &KnownFailure, parameters: &[Parameter], errors: &mut Errors) {
+    for (key, given) in [
+        ("expected", !known.expected.is_empty()),
+        ("intermittent", known.intermittent),
+    ] {
+        let parameter = parameters
+            .iter()
+            .find(|parameter| of_ident(&parameter.name) == key);
+        if let Some(parameter) = parameter.filter(|_| given) {
+            let message =
+                format!("a parameter cannot have this name beside a `known_failure` that says `{key}`");
+            errors.at(parameter.name.span(), message);
         }
     }
 }
